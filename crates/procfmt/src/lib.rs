@@ -1,0 +1,10 @@
+//! `procfmt` parses and prints the kernel's text formats, byte-exact, one module per file.
+//!
+//! The crate is pure: it opens no file, reads no clock and no environment. What depends on the
+//! machine (page size, `USER_HZ`, the time) comes in as data, so everything here is tested with
+//! text captured from real kernels and needs neither root nor Linux.
+#![forbid(unsafe_code)]
+
+pub mod cpulist;
+pub mod limit;
+pub mod units;

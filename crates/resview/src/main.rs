@@ -1,0 +1,3 @@
+//! The resview command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -5,6 +5,20 @@
 //! text captured from real kernels and needs neither root nor Linux.
 #![forbid(unsafe_code)]
 
+pub mod cpuinfo;
 pub mod cpulist;
+pub mod diskstats;
+pub mod keyed;
 pub mod limit;
+pub mod limit_value;
+pub mod loadavg;
+pub mod meminfo;
+pub mod mountinfo;
+pub mod num;
+pub mod pid_cgroup;
+pub mod pid_stat;
+pub mod pid_status;
+pub mod stat;
+pub mod swaps;
 pub mod units;
+pub mod uptime;

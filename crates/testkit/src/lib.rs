@@ -1,1 +1,17 @@
-//! placeholder
+//! Fixtures, cgroups, containers and skips for the tests of the other crates.
+//!
+//! Everything here is called by tests only, so a failure is a panic that says what to do.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cgroup;
+mod fixtures;
+mod layout;
+pub mod oci;
+mod skip;
+
+pub use cgroup::TestCgroup;
+pub use fixtures::{fixture, fixtures_dir, hosts};
+pub use layout::{Hierarchy, Layout, hierarchies, layout};
+pub use skip::{need_command, need_fuse, need_root, skip};

@@ -1,0 +1,199 @@
+//! From a thread id to the container it runs in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cgroup::{CgroupPaths, Group, Layout};
+use hostfs::HostFs;
+
+use crate::anchor::{of_process, oldest};
+use crate::cache::Cache;
+use crate::container::{AnchorKind, Container};
+use crate::error::Error;
+use crate::init::{Init, find};
+use crate::process::Process;
+use crate::startup::own_namespace;
+
+/// How many pid namespaces, and how many cgroups without one, are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Tells who is asking. Shared by all threads that serve requests.
+#[derive(Debug)]
+pub struct Identifier {
+    host: Arc<HostFs>,
+    layout: Arc<Layout>,
+    host_pid: Option<u64>,
+    host_time: Option<u64>,
+    ask_kernel: bool,
+    /// By the pid namespace's inode number.
+    inits: Cache<u64, Arc<Init>>,
+    /// Containers without a pid namespace of their own, by where the caller is.
+    shared: Cache<Whereabouts, Option<Arc<Container>>>,
+    has_warned: AtomicBool,
+}
+
+/// A caller's `cgroup` file and mount namespace.
+type Whereabouts = (Vec<u8>, Option<u64>);
+
+/// Who stands for the caller's container.
+enum Standing {
+    /// An init, with its `cgroup` file.
+    Init(Arc<Init>, Vec<u8>),
+    /// The caller itself, and its pid namespace.
+    Caller(Option<u64>),
+}
+
+impl Identifier {
+    /// An identifier for this machine.
+    ///
+    /// # Errors
+    /// If this process's own namespaces cannot be read.
+    pub fn new(host: Arc<HostFs>, layout: Arc<Layout>) -> Result<Self, Error> {
+        Ok(Self {
+            host_pid: own_namespace(&host, "pid")?,
+            host_time: own_namespace(&host, "time")?,
+            host,
+            layout,
+            ask_kernel: true,
+            inits: Cache::new(REMEMBERED),
+            shared: Cache::new(REMEMBERED),
+            has_warned: AtomicBool::new(false),
+        })
+    }
+
+    /// Finds inits as before Linux 6.11, where the kernel cannot be asked for them.
+    #[must_use]
+    pub fn without_kernel_lookup(self) -> Self {
+        Self { ask_kernel: false, ..self }
+    }
+
+    /// The container in which the thread `tid` runs; `None` if that is the host.
+    ///
+    /// The thread must not end meanwhile, or another one may be taken for it: ask while its request
+    /// waits for an answer. To register a container, ask for its init.
+    ///
+    /// # Errors
+    /// [`Error::OutsidePidNamespace`] for 0, [`Error::Ended`] if there is no such thread, or why
+    /// procfs or a cgroup could not be read.
+    pub fn identify(&self, tid: u32) -> Result<Option<Arc<Container>>, Error> {
+        if tid == 0 {
+            if !self.has_warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!("a request was refused: {}", Error::OutsidePidNamespace);
+            }
+            return Err(Error::OutsidePidNamespace);
+        }
+        let caller = Process::new(&self.host, tid);
+        match self.standing(caller)? {
+            Standing::Init(init, cgroup) => self.of_init(&init, cgroup),
+            Standing::Caller(pid_namespace) => self.of_caller(caller, pid_namespace),
+        }
+    }
+
+    /// The personality of a thread (personality(2)), for files that differ for 32-bit callers.
+    /// `None` if it may not be read: take the machine's own then.
+    #[must_use]
+    pub fn personality(&self, tid: u32) -> Option<u32> {
+        Process::new(&self.host, tid).personality()
+    }
+
+    /// Whether a container that was told once is still there.
+    ///
+    /// # Errors
+    /// If procfs could not be read.
+    pub fn is_alive(&self, container: &Container) -> Result<bool, Error> {
+        let anchor = container.anchor();
+        match anchor.kind {
+            AnchorKind::Init => match Process::new(&self.host, anchor.pid).start_time() {
+                Ok(start_time) => Ok(start_time == anchor.start_time),
+                Err(Error::Ended { .. }) => Ok(false),
+                Err(error) => Err(error),
+            },
+            AnchorKind::Oldest => Ok(container.group().is_current()),
+        }
+    }
+
+    fn standing(&self, caller: Process<'_>) -> Result<Standing, Error> {
+        let namespace = caller.namespace("pid")?;
+        let Some(namespace) = namespace.filter(|_| namespace != self.host_pid) else {
+            return Ok(Standing::Caller(namespace));
+        };
+        let (init, cgroup) = self.init_of(caller, namespace)?;
+        let mount_namespace = caller.namespace("mnt")?;
+        if mount_namespace.is_some() && mount_namespace == init.mount_namespace {
+            return Ok(Standing::Init(init, cgroup));
+        }
+        // A service inside a system container, or another container that shares the namespace?
+        let mut own = Vec::new();
+        caller.cgroup(&mut own)?;
+        let own = CgroupPaths::of_process(&self.layout, &own);
+        let container = self.of_init(&init, cgroup.clone())?;
+        // An init in the root is above every cgroup.
+        let inside = container.is_none_or(|container| container.paths().contains(&own));
+        let own_namespaces_hidden = mount_namespace.is_none() || init.mount_namespace.is_none();
+        Ok(if inside && !own_namespaces_hidden {
+            Standing::Init(init, cgroup)
+        } else {
+            Standing::Caller(Some(namespace))
+        })
+    }
+
+    /// The init of a pid namespace, with its `cgroup` file. Reading that also tells whether a
+    /// remembered one still lives: its namespace's number is free again once it does not.
+    fn init_of(&self, caller: Process<'_>, namespace: u64) -> Result<(Arc<Init>, Vec<u8>), Error> {
+        if let Some(init) = self.inits.get(&namespace) {
+            if let Some(cgroup) = init.cgroup()? {
+                return Ok((init, cgroup));
+            }
+            self.inits.remove(&namespace);
+        }
+        let pid = find(&self.host, &self.layout, caller, namespace, self.ask_kernel)?;
+        let process = caller.other(pid);
+        let anchor = of_process(process, AnchorKind::Init, Some(namespace), self.host_time)?;
+        let init = Arc::new(Init::new(&self.host, anchor, process.namespace("mnt")?)?);
+        let cgroup = init.cgroup()?.ok_or_else(|| process.ended())?;
+        self.inits.insert(namespace, Arc::clone(&init));
+        Ok((init, cgroup))
+    }
+
+    fn of_init(&self, init: &Init, cgroup: Vec<u8>) -> Result<Option<Arc<Container>>, Error> {
+        init.container(cgroup, |cgroup| {
+            let mounts = Process::new(&self.host, init.anchor.pid).mountinfo()?;
+            let paths = CgroupPaths::of_container(&self.layout, cgroup, &mounts);
+            if paths.is_root() {
+                return Ok(None);
+            }
+            let group = Group::new(&self.layout, paths);
+            Ok(Some(Arc::new(Container::new(init.anchor, group)?)))
+        })
+    }
+
+    fn of_caller(
+        &self,
+        caller: Process<'_>,
+        pid_namespace: Option<u64>,
+    ) -> Result<Option<Arc<Container>>, Error> {
+        let mut cgroup = Vec::new();
+        caller.cgroup(&mut cgroup)?;
+        if CgroupPaths::of_process(&self.layout, &cgroup).is_root() {
+            return Ok(None);
+        }
+        let key = (cgroup, caller.namespace("mnt")?);
+        if let Some(known) = self.shared.get(&key)
+            && known.as_ref().is_none_or(|container| container.group().is_current())
+        {
+            return Ok(known);
+        }
+        let mounts = caller.mountinfo()?;
+        let paths = CgroupPaths::of_container(&self.layout, &key.0, &mounts);
+        let container = if paths.is_root() {
+            None
+        } else {
+            let group = Group::new(&self.layout, paths);
+            let process = oldest(&group, caller)?;
+            let anchor = of_process(process, AnchorKind::Oldest, pid_namespace, self.host_time)?;
+            Some(Arc::new(Container::new(anchor, group)?))
+        };
+        self.shared.insert(key, container.clone());
+        Ok(container)
+    }
+}

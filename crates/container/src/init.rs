@@ -1,0 +1,142 @@
+//! The init of a pid namespace, found from a thread inside of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cgroup::{CgroupPaths, Group, Layout};
+use hostfs::{HostFs, KeptDir};
+use procfmt::num::parse_u64;
+use rustix::io::Errno;
+
+use crate::container::{Anchor, Container};
+use crate::error::Error;
+use crate::ioctl::tgid_from_pid_namespace;
+use crate::process::Process;
+
+/// How many generations of parents are looked through, and how many processes of a cgroup.
+const MOST: usize = 4096;
+
+/// The init of a pid namespace, and the container as last seen.
+#[derive(Debug)]
+pub(crate) struct Init {
+    pub(crate) anchor: Anchor,
+    pub(crate) mount_namespace: Option<u64>,
+    /// Its directory in procfs. Reading there fails once the process has ended, even if its id has
+    /// been given to another one since.
+    dir: KeptDir,
+    seen: Mutex<Seen>,
+}
+
+/// What the init's `cgroup` file said, and the container that follows from it.
+#[derive(Debug, Default)]
+struct Seen {
+    cgroup: Vec<u8>,
+    container: Option<Arc<Container>>,
+}
+
+impl Init {
+    pub(crate) fn new(
+        host: &HostFs,
+        anchor: Anchor,
+        mount_namespace: Option<u64>,
+    ) -> Result<Self, Error> {
+        let dir = KeptDir::open(&host.proc, anchor.pid.to_string(), &host.kept)?;
+        Ok(Self { anchor, mount_namespace, dir, seen: Mutex::default() })
+    }
+
+    /// The `cgroup` file, read anew each time because processes move. `None` once it has ended.
+    pub(crate) fn cgroup(&self) -> Result<Option<Vec<u8>>, Error> {
+        let mut buffer = Vec::new();
+        match self.dir.read_one("cgroup", &mut buffer) {
+            Ok(()) => Ok(Some(buffer)),
+            Err(error) if error.is_gone() || error.is_absent() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The container, `make` anew only if the init has moved. `None` inside: the root cgroup.
+    pub(crate) fn container(
+        &self,
+        cgroup: Vec<u8>,
+        make: impl FnOnce(&[u8]) -> Result<Option<Arc<Container>>, Error>,
+    ) -> Result<Option<Arc<Container>>, Error> {
+        {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.cgroup == cgroup {
+                return Ok(seen.container.clone());
+            }
+        }
+        // Made without the lock: it reads files. Two callers may both make it; the keys are equal.
+        let container = make(&cgroup)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.cgroup == cgroup {
+            return Ok(seen.container.clone());
+        }
+        *seen = Seen { cgroup, container: container.clone() };
+        Ok(container)
+    }
+}
+
+/// Finds the init of the pid namespace `namespace`, in which `caller` is.
+pub(crate) fn find(
+    host: &HostFs,
+    layout: &Arc<Layout>,
+    caller: Process<'_>,
+    namespace: u64,
+    ask_kernel: bool,
+) -> Result<u32, Error> {
+    if ask_kernel && let Some(init) = from_kernel(caller)? {
+        return Ok(init);
+    }
+    let is_init = |id| is_init(caller.other(id), namespace);
+    if let Some(init) = among_parents(caller, is_init)? {
+        return Ok(init);
+    }
+    // A process that was sent in from outside (docker exec) has its parents there.
+    let mut text = Vec::new();
+    caller.cgroup(&mut text)?;
+    let group = Group::new(layout, CgroupPaths::of_process(layout, &text));
+    // Best effort: the cgroup may be gone already, and the whole of procfs comes next.
+    let neighbours = group.processes(MOST).unwrap_or_default();
+    if let Some(init) = neighbours.into_iter().find(|&id| is_init(id)) {
+        return Ok(init);
+    }
+    let all = host.proc.list(".")?;
+    let mut ids = all
+        .iter()
+        .filter_map(|entry| u32::try_from(parse_u64(entry.name.as_encoded_bytes())?).ok());
+    ids.find(|&id| is_init(id)).ok_or(Error::NoInit { tid: caller.id, namespace })
+}
+
+/// `None` before Linux 6.11.
+fn from_kernel(caller: Process<'_>) -> Result<Option<u32>, Error> {
+    let namespace = caller.open("ns/pid")?;
+    match tgid_from_pid_namespace(&namespace, 1) {
+        Ok(init) => Ok(Some(init)),
+        // The namespace's init has ended, and all its processes are ending.
+        Err(Errno::SRCH) => Err(caller.ended()),
+        Err(_) => Ok(None),
+    }
+}
+
+fn among_parents(caller: Process<'_>, is_init: impl Fn(u32) -> bool) -> Result<Option<u32>, Error> {
+    let mut id = u32::try_from(caller.status()?.tgid).unwrap_or(0);
+    for _ in 0..MOST {
+        if is_init(id) {
+            return Ok(Some(id));
+        }
+        // A parent that has ended meanwhile ends the search, not the question.
+        let Ok(status) = caller.other(id).status() else {
+            break;
+        };
+        match u32::try_from(status.ppid) {
+            Ok(parent) if parent != 0 => id = parent,
+            _ => break,
+        }
+    }
+    Ok(None)
+}
+
+fn is_init(process: Process<'_>, namespace: u64) -> bool {
+    matches!(process.namespace("pid"), Ok(Some(own)) if own == namespace)
+        && process.status().is_ok_and(|status| status.is_namespace_init())
+}

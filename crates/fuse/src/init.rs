@@ -1,0 +1,249 @@
+//! INIT: what this kernel offers, what is wanted, what is agreed. Pure.
+
+use zerocopy::FromBytes;
+
+use crate::abi;
+
+bitflags::bitflags! {
+    /// `FUSE_*` bits of INIT, `flags` and `flags2` in one. Bits without a name here are kept: the
+    /// kernel's offer is passed on whole.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct InitFlags: u64 {
+        /// Several reads of one file may be under way at once.
+        const ASYNC_READ = 1 << 0;
+        /// A new mtime or size drops the cached pages.
+        const AUTO_INVAL_DATA = 1 << 12;
+        /// OPEN may be answered ENOSYS.
+        const NO_OPEN_SUPPORT = 1 << 17;
+        /// Lookups and listings of one directory may be under way at once.
+        const PARALLEL_DIROPS = 1 << 18;
+        /// `max_pages` counts.
+        const MAX_PAGES = 1 << 22;
+        /// OPENDIR may be answered ENOSYS.
+        const NO_OPENDIR_SUPPORT = 1 << 24;
+        /// There is a `flags2` (5.17).
+        const INIT_EXT = 1 << 30;
+        /// Requests handed out may be sent again (6.9).
+        const HAS_RESEND = 1 << 39;
+
+        const _ = !0;
+    }
+}
+
+impl InitFlags {
+    fn from_halves(flags: u32, flags2: u32) -> Self {
+        Self::from_bits_retain(u64::from(flags) | u64::from(flags2) << 32)
+    }
+
+    /// `flags` and `flags2`.
+    fn halves(self) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = self.bits().to_le_bytes();
+        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    }
+}
+
+/// What the server wants of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Bits wanted; those that the kernel does not offer are left out.
+    pub flags: InitFlags,
+    /// Largest WRITE in bytes. The kernel takes no less than 4096.
+    pub max_write: u32,
+    /// Largest request in pages; counts with [`InitFlags::MAX_PAGES`], else it is 32.
+    pub max_pages: u16,
+    /// Background requests (readahead, RELEASE) under way before the kernel holds more back.
+    pub max_background: u16,
+    /// Background requests from which on the device counts as congested.
+    pub congestion_threshold: u16,
+}
+
+impl Default for Features {
+    /// What suits every read-mostly tree.
+    fn default() -> Self {
+        Self {
+            flags: InitFlags::ASYNC_READ
+                | InitFlags::PARALLEL_DIROPS
+                | InitFlags::MAX_PAGES
+                | InitFlags::INIT_EXT
+                | InitFlags::HAS_RESEND,
+            max_write: 64 << 10,
+            max_pages: 32,
+            max_background: 64,
+            congestion_threshold: 48,
+        }
+    }
+}
+
+/// What was agreed with the kernel. Plain data: a server that takes over the descriptor needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Major version, 7.
+    pub major: u32,
+    /// The smaller of the kernel's minor version and ours.
+    pub minor: u32,
+    /// Bits in force.
+    pub flags: InitFlags,
+    /// Bits that the kernel offered.
+    pub offered: InitFlags,
+    /// Largest WRITE in bytes.
+    pub max_write: u32,
+}
+
+impl Negotiated {
+    /// The smallest buffer into which the kernel puts requests of this connection, in bytes.
+    #[must_use]
+    pub fn read_buffer_size(&self) -> usize {
+        let write = usize::try_from(self.max_write).unwrap_or(usize::MAX);
+        let heads = size_of::<abi::InHeader>() + size_of::<abi::WriteIn>();
+        write.saturating_add(heads).max(abi::MIN_READ_BUFFER)
+    }
+}
+
+/// What to do about an INIT.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Send this; the connection is up.
+    Agreed(abi::InitOut, Negotiated),
+    /// Send this; the kernel speaks a newer major, and asks again in ours.
+    AskAgain(abi::InitOut),
+    /// Send EPROTO: the kernel is too old.
+    TooOld {
+        /// Its major version.
+        major: u32,
+        /// Its minor version.
+        minor: u32,
+    },
+    /// Send EINVAL: not an INIT.
+    Malformed,
+}
+
+/// Decides on the body of an INIT.
+pub(crate) fn negotiate(body: &[u8], wanted: &Features) -> Verdict {
+    // Before 7.6 the body was these two numbers only: enough to say which kernel is refused.
+    let Ok(([major, minor], _)) = <[u32; 2]>::read_from_prefix(body) else {
+        return Verdict::Malformed;
+    };
+    if major > abi::MAJOR {
+        let version = abi::InitOut { major: abi::MAJOR, minor: abi::MINOR, ..Default::default() };
+        return Verdict::AskAgain(version);
+    }
+    if major < abi::MAJOR || minor < abi::OLDEST_MINOR {
+        return Verdict::TooOld { major, minor };
+    }
+    let Ok((init, rest)) = abi::InitIn::read_from_prefix(body) else {
+        return Verdict::Malformed;
+    };
+    let flags2 = u32::read_from_prefix(rest).map_or(0, |(flags2, _)| flags2);
+    let (out, negotiated) = agree(&init, flags2, wanted);
+    Verdict::Agreed(out, negotiated)
+}
+
+fn agree(init: &abi::InitIn, flags2: u32, wanted: &Features) -> (abi::InitOut, Negotiated) {
+    let low = InitFlags::from_halves(init.flags, 0);
+    let extended = low.contains(InitFlags::INIT_EXT);
+    let offered = if extended { InitFlags::from_halves(init.flags, flags2) } else { low };
+    // Bits of flags2 count for the kernel only if INIT_EXT comes back with them.
+    let both_halves = wanted.flags.contains(InitFlags::INIT_EXT);
+    let flags = wanted.flags & if both_halves { offered } else { low };
+    let (out_flags, out_flags2) = flags.halves();
+    let negotiated = Negotiated {
+        major: abi::MAJOR,
+        minor: init.minor.min(abi::MINOR),
+        flags,
+        offered,
+        max_write: wanted.max_write.max(4096),
+    };
+    let out = abi::InitOut {
+        major: negotiated.major,
+        minor: negotiated.minor,
+        max_readahead: init.max_readahead,
+        flags: out_flags,
+        max_background: wanted.max_background,
+        congestion_threshold: wanted.congestion_threshold,
+        max_write: negotiated.max_write,
+        time_gran: 1,
+        max_pages: if flags.contains(InitFlags::MAX_PAGES) { wanted.max_pages } else { 0 },
+        map_alignment: 0,
+        flags2: out_flags2,
+        unused: [0; 7],
+    };
+    (out, negotiated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    fn agreed(words: &[u32], wanted: &Features) -> (abi::InitOut, Negotiated) {
+        match negotiate(&body(words), wanted) {
+            Verdict::Agreed(out, negotiated) => (out, negotiated),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const ALL: u32 = u32::MAX;
+    const EXT: u32 = 1 << 30;
+
+    #[test]
+    fn only_bits_that_the_kernel_offered_are_set() {
+        let (out, negotiated) = agreed(&[7, 31, 4096, 1], &Features::default());
+        assert_eq!((out.flags, out.flags2, out.max_pages), (1, 0, 0));
+        assert_eq!((out.minor, out.max_readahead), (31, 4096));
+        assert_eq!(negotiated.flags, InitFlags::ASYNC_READ);
+    }
+
+    #[test]
+    fn flags2_counts_only_with_init_ext() {
+        let long = |flags| {
+            let mut words = vec![7, 45, 0, flags, ALL];
+            words.resize(16, 0);
+            words
+        };
+        let (out, negotiated) = agreed(&long(ALL & !EXT), &Features::default());
+        assert_eq!(out.flags2, 0);
+        assert!(!negotiated.offered.contains(InitFlags::HAS_RESEND));
+
+        let (out, negotiated) = agreed(&long(ALL), &Features::default());
+        assert_eq!(out.flags2, 1 << 7);
+        assert_eq!(out.minor, abi::MINOR);
+        assert!(negotiated.flags.contains(InitFlags::HAS_RESEND));
+        assert_eq!(negotiated.offered.bits(), u64::MAX);
+
+        let without = Features {
+            flags: Features::default().flags - InitFlags::INIT_EXT,
+            ..Features::default()
+        };
+        let (out, negotiated) = agreed(&long(ALL), &without);
+        assert_eq!(out.flags2, 0);
+        assert!(negotiated.offered.contains(InitFlags::HAS_RESEND));
+        assert!(!negotiated.flags.contains(InitFlags::HAS_RESEND));
+    }
+
+    #[test]
+    fn old_kernels_are_refused_by_their_version_and_newer_majors_asked_again() {
+        let wanted = Features::default();
+        let verdict = |words: &[u32]| negotiate(&body(words), &wanted);
+        assert!(matches!(verdict(&[7, 22, 0, 0]), Verdict::TooOld { major: 7, minor: 22 }));
+        assert!(matches!(verdict(&[6, 99]), Verdict::TooOld { major: 6, minor: 99 }));
+        assert!(matches!(verdict(&[7, 23, 0, 0]), Verdict::Agreed(..)));
+        assert!(matches!(verdict(&[7, 23, 0]), Verdict::Malformed));
+        assert!(matches!(verdict(&[7]), Verdict::Malformed));
+        let Verdict::AskAgain(out) = verdict(&[8, 0]) else { panic!("not asked again") };
+        assert_eq!((out.major, out.minor), (7, abi::MINOR));
+    }
+
+    #[test]
+    fn read_buffer_is_never_too_small_for_the_kernel() {
+        let sized = |max_write| {
+            let wanted = Features { max_write, ..Features::default() };
+            agreed(&[7, 31, 0, 0], &wanted).1.read_buffer_size()
+        };
+        assert_eq!(sized(0), 8192);
+        assert_eq!(sized(8192), 8272);
+        assert_eq!(sized(64 << 10), (64 << 10) + 80);
+    }
+}

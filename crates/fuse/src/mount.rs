@@ -1,0 +1,221 @@
+//! Mounting, the INIT exchange, unmounting.
+
+use std::ffi::{CString, NulError};
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::abi::{self, opcode};
+use crate::device::{self, Device, Incoming};
+use crate::init::{Features, Negotiated, Verdict, negotiate};
+use crate::reply::Reply;
+use crate::request;
+use crate::session::Session;
+
+/// How to mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountOptions {
+    /// An existing directory.
+    pub mountpoint: PathBuf,
+    /// Makes the file system type `fuse.<subtype>`, as /proc/mounts shows it.
+    pub subtype: String,
+    /// The mount's source, shown as device in /proc/mounts.
+    pub source: String,
+    /// Lets other users and other user namespaces in. Without it, containers get EACCES.
+    pub allow_other: bool,
+    /// The kernel checks permission bits itself, and ACCESS is not asked.
+    pub default_permissions: bool,
+    /// Nothing can be opened for writing (EROFS).
+    pub read_only: bool,
+}
+
+/// Why nothing was mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The device cannot be opened.
+    #[error(
+        "cannot open {}: {errno}; is the fuse module loaded, and is this root of the host?",
+        device::PATH
+    )]
+    Device {
+        /// What open(2) said.
+        errno: Errno,
+    },
+    /// A name cannot be handed to mount(2).
+    #[error("cannot mount on {}: subtype or source contains a NUL byte", .mountpoint.display())]
+    Name {
+        /// Where.
+        mountpoint: PathBuf,
+        /// The culprit.
+        #[source]
+        source: NulError,
+    },
+    /// mount(2) failed.
+    #[error(
+        "cannot mount {kind} on {}: {errno}; it must be an existing directory, and mounting needs \
+         CAP_SYS_ADMIN", .mountpoint.display()
+    )]
+    Mount {
+        /// Where.
+        mountpoint: PathBuf,
+        /// The file system type.
+        kind: String,
+        /// What mount(2) said.
+        errno: Errno,
+    },
+}
+
+/// Why the connection did not come up. The mount is there all the same: [`unmount`] it.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The kernel speaks too old a protocol.
+    #[error(
+        "the kernel speaks FUSE {major}.{minor}, and {}.{} is the oldest supported; \
+         a newer kernel is needed",
+        abi::MAJOR,
+        abi::OLDEST_MINOR
+    )]
+    TooOld {
+        /// The kernel's major version.
+        major: u32,
+        /// The kernel's minor version.
+        minor: u32,
+    },
+    /// The first request was none, or not INIT.
+    #[error("the first FUSE request is not a proper INIT; was the connection initialised before?")]
+    NotInit,
+    /// Unmounted or aborted meanwhile.
+    #[error("the FUSE connection was unmounted or aborted before its INIT")]
+    Gone,
+    /// The device does not work.
+    #[error("cannot exchange INIT over {}: {errno}", device::PATH)]
+    Device {
+        /// What read(2), write(2) or poll(2) said.
+        errno: Errno,
+    },
+}
+
+/// Why a mount is still there.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot unmount {}: {errno}", .mountpoint.display())]
+pub struct UnmountError {
+    /// Where.
+    pub mountpoint: PathBuf,
+    /// What umount2(2) said; `EINVAL`: not a mount point.
+    pub errno: Errno,
+}
+
+/// A connection that is mounted and waits for its INIT exchange.
+///
+/// Dropping it does not unmount; a mount whose last descriptor is closed answers ENOTCONN.
+#[derive(Debug)]
+pub struct Connection(Device);
+
+impl Connection {
+    /// Opens `/dev/fuse` and mounts it. The mount always has `nosuid` and `nodev`.
+    ///
+    /// # Errors
+    /// Where the device, a name or mount(2) fails; nothing is mounted then.
+    pub fn mount(options: &MountOptions) -> Result<Self, MountError> {
+        let device = Device::open().map_err(|errno| MountError::Device { errno })?;
+        let mountpoint = || options.mountpoint.clone();
+        let name = |source| MountError::Name { mountpoint: mountpoint(), source };
+        let kind = format!("fuse.{}", options.subtype);
+        let kind_c = CString::new(kind.as_str()).map_err(name)?;
+        let source = CString::new(options.source.as_str()).map_err(name)?;
+        let data = CString::new(mount_data(&device, options)).map_err(name)?;
+        let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+        flags.set(MountFlags::RDONLY, options.read_only);
+        rustix::mount::mount(source, &options.mountpoint, kind_c, flags, Some(data.as_c_str()))
+            .map_err(|errno| MountError::Mount { mountpoint: mountpoint(), kind, errno })?;
+        Ok(Self(device))
+    }
+
+    /// Waits for the kernel's INIT and answers it.
+    ///
+    /// # Errors
+    /// Where the kernel is too old, or the connection is gone or was initialised before.
+    pub fn init(self, features: &Features) -> Result<Session, InitError> {
+        let mut buffer = vec![0; abi::MIN_READ_BUFFER];
+        loop {
+            let request = read_blocking(&self.0, &mut buffer)?;
+            if let Some(negotiated) = self.answer_init(request, features)? {
+                return Ok(Session::new(self.0, negotiated));
+            }
+        }
+    }
+
+    /// Answers the first request; `None` where another INIT will follow.
+    fn answer_init(
+        &self,
+        request: &[u8],
+        features: &Features,
+    ) -> Result<Option<Negotiated>, InitError> {
+        let (header, body) = request::split(request).map_err(|_| InitError::NotInit)?;
+        let verdict = match header.opcode {
+            opcode::INIT => negotiate(body, features),
+            _ => Verdict::Malformed,
+        };
+        let mut reply = Reply::new();
+        reply.start();
+        let (outcome, result) = match verdict {
+            Verdict::Agreed(out, negotiated) => {
+                reply.push(&out);
+                (Ok(()), Ok(Some(negotiated)))
+            }
+            Verdict::AskAgain(out) => {
+                reply.push(&out);
+                (Ok(()), Ok(None))
+            }
+            Verdict::TooOld { major, minor } => {
+                (Err(Errno::PROTO), Err(InitError::TooOld { major, minor }))
+            }
+            Verdict::Malformed => (Err(Errno::INVAL), Err(InitError::NotInit)),
+        };
+        let sent = self.0.write(reply.finish(header.unique, outcome));
+        sent.map_err(|errno| InitError::Device { errno })?;
+        result
+    }
+}
+
+fn read_blocking<'b>(device: &Device, buffer: &'b mut [u8]) -> Result<&'b [u8], InitError> {
+    loop {
+        match device.read(buffer) {
+            Incoming::Request(len) => return buffer.get(..len).ok_or(InitError::NotInit),
+            Incoming::Nothing => device.wait().map_err(|errno| InitError::Device { errno })?,
+            Incoming::Again => {}
+            Incoming::Gone => return Err(InitError::Gone),
+            Incoming::Failed(errno) => return Err(InitError::Device { errno }),
+        }
+    }
+}
+
+/// The option string; see fs/fuse/inode.c, `fuse_fs_parameters`.
+fn mount_data(device: &Device, options: &MountOptions) -> String {
+    let fd = device.as_fd().as_raw_fd();
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    let mut data = format!("fd={fd},rootmode=40000,user_id={uid},group_id={gid}");
+    for (wanted, option) in
+        [(options.allow_other, "allow_other"), (options.default_permissions, "default_permissions")]
+    {
+        if wanted {
+            let _ = write!(data, ",{option}"); // writing to a String cannot fail
+        }
+    }
+    data
+}
+
+/// Detaches the mount: it disappears at once, and its connection ends when the last user of it is
+/// gone. Sessions on it end then as [`Ended::Unmounted`](crate::Ended::Unmounted).
+///
+/// # Errors
+/// Where umount2(2) fails.
+pub fn unmount(mountpoint: &Path) -> Result<(), UnmountError> {
+    // Without NOFOLLOW, a symbolic link put in the mountpoint's place would be followed.
+    rustix::mount::unmount(mountpoint, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+        .map_err(|errno| UnmountError { mountpoint: mountpoint.to_owned(), errno })
+}

@@ -11,10 +11,8 @@ pub struct Needs {
     pub cpus: bool,
     /// [`memory`](crate::ResourceView::memory).
     pub memory: bool,
-    /// [`cpu_times`](crate::ResourceView::cpu_times), which include the CPUs.
+    /// [`cpu_times`](crate::ResourceView::cpu_times), which include the CPUs and the clock.
     pub cpu_times: bool,
-    /// [`clock`](crate::ResourceView::clock).
-    pub clock: bool,
     /// [`tasks`](crate::ResourceView::tasks).
     pub tasks: bool,
     /// [`disks`](crate::ResourceView::disks).
@@ -25,7 +23,6 @@ const NOTHING: Needs = Needs {
     cpus: false,
     memory: false,
     cpu_times: false,
-    clock: false,
     tasks: false,
     disks: false,
 };
@@ -49,12 +46,12 @@ pub static PROC_FILES: [ProcFile; 7] = [
     ProcFile { name: "meminfo", needs: MEMORY, render: meminfo::render },
     ProcFile {
         name: "stat",
-        needs: Needs { cpu_times: true, clock: true, tasks: true, ..NOTHING },
+        needs: Needs { cpu_times: true, tasks: true, ..NOTHING },
         render: stat::render,
     },
     ProcFile {
         name: "uptime",
-        needs: Needs { cpu_times: true, clock: true, ..NOTHING },
+        needs: Needs { cpu_times: true, ..NOTHING },
         render: uptime::render,
     },
     ProcFile { name: "swaps", needs: MEMORY, render: swaps::render },

@@ -1,1 +1,22 @@
-//! placeholder
+//! `viewfs` serves the trees of virtual files: it finds out who asks, gathers what the file is made
+//! from, has it rendered and keeps the snapshot for the reads that follow.
+//!
+//! The way of a read goes straight down: [`SharedTree`] (which file, which handle) →
+//! [`Contents`] (which container, host's text) → `gather` (cgroup values to a resource view) →
+//! a renderer of crate `view`.
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod clocks;
+mod contents;
+mod gather;
+mod handles;
+mod nodes;
+mod sampler;
+mod shared_tree;
+mod sys_block;
+mod sys_cpu;
+mod tasks;
+
+pub use contents::{Contents, StartError};
+pub use shared_tree::SharedTree;

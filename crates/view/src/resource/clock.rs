@@ -27,10 +27,11 @@ impl Clock {
     /// The namespace's boot lies `offset` before the host's, so `btime` moves the other way; this
     /// is what the kernel prints there (fs/proc/stat.c adds the offset before it subtracts).
     #[must_use]
-    pub fn in_time_namespace(offset_nanos: i128, boottime: Usec, host_btime: u64) -> Self {
+    pub fn in_time_namespace(offset_nanos: i64, boottime: Usec, host_btime: u64) -> Self {
         let now_nanos = i128::from(boottime.0) * 1000;
-        let uptime = u64::try_from((now_nanos + offset_nanos).max(0) / 1000).unwrap_or(u64::MAX);
-        let btime = i128::from(host_btime) - offset_nanos.div_euclid(1_000_000_000);
+        let uptime =
+            u64::try_from((now_nanos + i128::from(offset_nanos)).max(0) / 1000).unwrap_or(u64::MAX);
+        let btime = i128::from(host_btime) - i128::from(offset_nanos.div_euclid(1_000_000_000));
         Self { uptime: Usec(uptime), btime: u64::try_from(btime).ok() }
     }
 }

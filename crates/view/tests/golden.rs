@@ -1,0 +1,204 @@
+//! Every renderer over text captured from real kernels.
+//!
+//! `RESVIEW_BLESS=1 cargo test -p view --test golden` writes the golden files anew; read the
+//! difference before you commit it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::path::PathBuf;
+
+use procfmt::cpulist::CpuSet;
+use procfmt::limit::Limit;
+use procfmt::meminfo::{self, Totals};
+use procfmt::stat::CpuTicks;
+use procfmt::units::{Bytes, Kib, Ticks, Usec};
+use procfmt::{cpuinfo, diskstats, loadavg, stat, uptime};
+use testkit::fixture;
+use view::catalogue::{PROC_FILES, SysCpu, sys_cpu};
+use view::input::{CpuInput, DeviceIo, MemoryInput, MemoryLevel, MemoryStat, Quota, SwapLevel};
+use view::policy::{CpuCount, Policy};
+use view::{Clock, CpuTimes, Cpus, Disks, HostMemory, Memory, ResourceView, Sample, Tasks};
+
+/// The captured hosts.
+fn hosts() -> Vec<String> {
+    let is_host = |name: &String| testkit::fixtures_dir().join(name).join("proc").is_dir();
+    let hosts: Vec<_> = testkit::hosts().into_iter().filter(is_host).collect();
+    assert!(hosts.len() >= 7, "fixtures are missing: {hosts:?}");
+    hosts
+}
+
+fn online(host: &str) -> CpuSet {
+    CpuSet::parse_list(&fixture(host, "sys/devices/system/cpu/online")).unwrap()
+}
+
+/// A container of 50 MiB, 100 MiB of swap and one and a half CPUs on that host.
+fn container(host: &str) -> ResourceView {
+    const MIB: u64 = 1 << 20;
+    let level = MemoryLevel {
+        limit: Limit::Value(Bytes(50 * MIB)),
+        high: Limit::Max,
+        usage: Bytes(20 * MIB),
+        file: Bytes(5 * MIB),
+        slab_reclaimable: Bytes(MIB),
+        swap: SwapLevel::Swap { max: Limit::Value(Bytes(100 * MIB)), current: Bytes(MIB) },
+    };
+    let stat = MemoryStat { anon: Bytes(9 * MIB), file: Bytes(6 * MIB), ..Default::default() };
+    let input = MemoryInput { levels: vec![level], stat, swappiness: None };
+    let totals = Totals::parse(&fixture(host, "proc/meminfo"));
+    let host_memory = HostMemory { totals, overcommit_ratio: 50, ..Default::default() };
+    let policy = Policy::default();
+
+    let quota = Some(Quota { quota: Usec(150_000), period: Usec(100_000) });
+    let cpus =
+        Cpus::new(&CpuInput { quota, ..Default::default() }, &online(host), policy.cpu_count);
+    let row = CpuTicks { user: Ticks(11), system: Ticks(3), idle: Ticks(86), ..Default::default() };
+    let mut times = CpuTimes::default();
+    for cpu in cpus.visible().iter() {
+        times.total.add(&row);
+        times.rows.push((cpu, row));
+    }
+    let sample = Sample { running: 1, blocked: 0, total: 3, last_pid: 42 };
+    ResourceView {
+        memory: Some(Memory::new(&input, Some(&[]), &host_memory, &policy)),
+        cpus: Some(cpus),
+        cpu_times: Some(times),
+        clock: Some(Clock { uptime: Usec(1_000_000), btime: None }),
+        tasks: Some(Tasks { averages: [12, 5, 1], sample }),
+        disks: Some(Disks::new(
+            vec![DeviceIo {
+                major: 254,
+                minor: 0,
+                rios: 7,
+                rbytes: Bytes(MIB),
+                ..Default::default()
+            }],
+            vec![(259, 0)],
+        )),
+        user_hz: 100,
+    }
+}
+
+fn render(host_text: &[u8], name: &str, view: &ResourceView) -> Vec<u8> {
+    let mut out = Vec::new();
+    let file = view::catalogue::proc_file(name).unwrap();
+    (file.render)(host_text, view, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn a_limited_container_gets_its_golden_files() {
+    let bless = std::env::var_os("RESVIEW_BLESS").is_some();
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for host in hosts() {
+        let view = container(&host);
+        for file in &PROC_FILES {
+            let text = render(&fixture(&host, &format!("proc/{}", file.name)), file.name, &view);
+            let path = golden.join(&host).join(file.name);
+            if bless {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, &text).unwrap();
+            }
+            let expected = std::fs::read(&path).unwrap_or_default();
+            let (text, expected) =
+                (String::from_utf8_lossy(&text), String::from_utf8_lossy(&expected));
+            assert_eq!(text, expected, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn with_no_limits_set_the_hosts_bytes_come_out_unchanged() {
+    for host in hosts() {
+        // A view that has parts, all of them the host's own, takes the long way through them.
+        let everything = Cpus::new(&CpuInput::default(), &online(&host), CpuCount::Quota);
+        let all_cpus = ResourceView { cpus: Some(everything), ..Default::default() };
+        for file in &PROC_FILES {
+            let text = fixture(&host, &format!("proc/{}", file.name));
+            for view in [&ResourceView::default(), &all_cpus] {
+                assert!(render(&text, file.name, view) == text, "{host} {}", file.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn parse_and_print_give_the_hosts_bytes() {
+    for host in hosts() {
+        let text = |name: &str| fixture(&host, &format!("proc/{name}"));
+        let mut out = Vec::new();
+        meminfo::parse(&text("meminfo")).for_each(|line| line.write(&mut out));
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            String::from_utf8_lossy(&text("meminfo")),
+            "{host}"
+        );
+
+        out.clear();
+        uptime::Uptime::parse(&text("uptime")).unwrap().write(&mut out);
+        loadavg::Loadavg::parse(&text("loadavg")).unwrap().write(&mut out);
+        assert!(out == [text("uptime"), text("loadavg")].concat(), "{host}");
+
+        let cpuinfo_text = text("cpuinfo");
+        let joined: Vec<_> =
+            cpuinfo::stanzas(&cpuinfo_text).flat_map(|s| s.text).copied().collect();
+        assert!(joined == cpuinfo_text, "{host}");
+        assert!(
+            diskstats::parse(&text("diskstats")).all(|row| row.columns == 17),
+            "{host}: kernels from 5.5 on print 17 counters"
+        );
+    }
+}
+
+#[test]
+fn all_cpu_files_agree() {
+    for host in hosts() {
+        let view = container(&host);
+        let visible = view.cpus.as_ref().unwrap().visible().clone();
+        let text = |name: &str| render(&fixture(&host, &format!("proc/{name}")), name, &view);
+        let cpuinfo_text = text("cpuinfo");
+        let in_cpuinfo: CpuSet = cpuinfo::stanzas(&cpuinfo_text).filter_map(|s| s.cpu).collect();
+        let stat_text = text("stat");
+        let in_stat: CpuSet = stat::parse(&stat_text)
+            .filter_map(|(line, _)| if let stat::Line::Cpu(cpu) = line { Some(cpu) } else { None })
+            .collect();
+        let mut in_online = Vec::new();
+        let SysCpu::Virtual(online) = sys_cpu("online") else { panic!("online is not virtual") };
+        online(&fixture(&host, "sys/devices/system/cpu/online"), &view, &mut in_online).unwrap();
+        assert_eq!(in_stat, visible, "{host}");
+        assert_eq!(CpuSet::parse_list(&in_online).unwrap(), visible, "{host}");
+        // arm64 and x86 print a stanza for each online CPU.
+        assert_eq!(in_cpuinfo, visible, "{host}");
+    }
+}
+
+#[test]
+fn cpus_4096_not_truncated() {
+    let largest = hosts().into_iter().max_by_key(|host| online(host).len()).unwrap();
+    let online = online(&largest);
+    assert!(online.len() >= 64, "{largest} has only {} CPUs", online.len());
+    let view = ResourceView {
+        cpus: Some(Cpus::new(
+            &CpuInput { cpuset: Some(online.iter().skip(1).collect()), ..Default::default() },
+            &online,
+            CpuCount::Cpuset,
+        )),
+        ..Default::default()
+    };
+    let text = render(&fixture(&largest, "proc/cpuinfo"), "cpuinfo", &view);
+    assert_eq!(
+        cpuinfo::stanzas(&text).filter(|s| s.cpu.is_some()).count() + 1,
+        online.len() as usize
+    );
+}
+
+#[test]
+fn no_host_memory_survives() {
+    for host in hosts() {
+        let totals = Totals::parse(&fixture(&host, "proc/meminfo"));
+        let text = render(&fixture(&host, "proc/meminfo"), "meminfo", &container(&host));
+        assert_eq!(Totals::parse(&text).mem_total, Kib(51_200), "{host}");
+        for line in meminfo::parse(&text) {
+            let is_hosts = line.value == totals.mem_total.0 || line.value == totals.mem_free.0;
+            assert!(line.value == 0 || !is_hosts, "{host}: {}", String::from_utf8_lossy(line.key));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! From a container's cgroup values to the parts of its resource view that a file needs.
+
+use std::sync::Arc;
+
+use container::Container;
+use fuse::Errno;
+use hostfs::{HostFs, KeptDir};
+use procfmt::cpulist::CpuSet;
+use procfmt::meminfo::Totals;
+use procfmt::num::parse_u64;
+use procfmt::stat::{btime, busy_ticks};
+use procfmt::units::{Bytes, Kib, Usec};
+use view::catalogue::Needs;
+use view::policy::Policy;
+use view::{Clock, CpuTimes, Cpus, Disks, Hint, HostMemory, HugePagePool, Memory, ResourceView};
+
+use crate::accounts::Accounts;
+use crate::clocks::boottime;
+use crate::sampler::Sampler;
+
+/// Gathers views.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    host: Arc<HostFs>,
+    host_cpu: KeptDir,
+    /// `/sys/kernel/mm/hugepages/hugepages-<size>kB` by page size.
+    huge_page_pools: Vec<(Bytes, KeptDir)>,
+    accounts: Accounts,
+    sampler: Sampler,
+    policy: Policy,
+    user_hz: u64,
+}
+
+/// The host's file that is being rendered, which need not be read a second time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostText<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a [u8],
+}
+
+/// Why a view could not be gathered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GatherError {
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    #[error(transparent)]
+    Host(#[from] hostfs::Error),
+    #[error("the host's list of online CPUs is not understood: {0}")]
+    Online(#[from] procfmt::cpulist::ParseError),
+}
+
+impl GatherError {
+    /// Whether the container has ended meanwhile, which is nobody's fault.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Cgroup(error) if error.is_gone())
+    }
+
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::Cgroup(error) => error.errno(),
+            Self::Host(error) => error.errno(),
+            Self::Online(_) => Errno::IO,
+        }
+    }
+}
+
+impl Gather {
+    /// Starts the load sampler too.
+    pub(crate) fn start(host: Arc<HostFs>, policy: Policy) -> Result<Self, crate::StartError> {
+        let user_hz = rustix::param::clock_ticks_per_second();
+        Ok(Self {
+            host_cpu: KeptDir::open(&host.sys, "devices/system/cpu", &host.kept)?,
+            huge_page_pools: huge_page_pools(&host)?,
+            accounts: Accounts::default(),
+            sampler: Sampler::start(Arc::clone(&host))?,
+            host,
+            policy,
+            user_hz,
+        })
+    }
+
+    /// The parts of the container's view that `needs` names.
+    pub(crate) fn view(
+        &self,
+        needs: Needs,
+        container: &Arc<Container>,
+        host: HostText<'_>,
+    ) -> Result<ResourceView, GatherError> {
+        let mut view = ResourceView { user_hz: self.user_hz, ..ResourceView::default() };
+        if needs.cpus || needs.cpu_times {
+            view.cpus = Some(self.cpus(container)?);
+        }
+        if needs.memory {
+            view.memory = self.memory(container, host)?;
+        }
+        if needs.cpu_times {
+            view.clock = Some(self.clock(container, host)?);
+        }
+        if let (Some(cpus), Some(clock), true) = (&view.cpus, view.clock, needs.cpu_times) {
+            view.cpu_times = self.cpu_times(container, cpus, clock, host)?;
+        }
+        if needs.tasks {
+            view.tasks = Some(self.sampler.tasks(container, self.user_hz)?);
+        }
+        if needs.disks {
+            view.disks = self.disks(container)?;
+        }
+        Ok(view)
+    }
+
+    /// Which CPUs the container sees.
+    pub(crate) fn cpus(&self, container: &Container) -> Result<Cpus, GatherError> {
+        let input = container.group().cpu()?;
+        let mut online = Vec::new();
+        self.host_cpu.read("online", &mut online)?;
+        Ok(Cpus::new(&input, &CpuSet::parse_list(&online)?, self.policy.cpu_count))
+    }
+
+    fn memory(
+        &self,
+        container: &Container,
+        host: HostText<'_>,
+    ) -> Result<Option<Memory>, GatherError> {
+        let group = container.group();
+        let Some(input) = group.memory()? else { return Ok(None) };
+        let hugetlb = group.hugetlb()?;
+        let host = self.host_memory(host, hugetlb.is_some())?;
+        Ok(Some(Memory::new(&input, hugetlb.as_deref(), &host, &self.policy)))
+    }
+
+    fn host_memory(
+        &self,
+        host: HostText<'_>,
+        with_pools: bool,
+    ) -> Result<HostMemory, hostfs::Error> {
+        let totals = self.with_host_text("meminfo", host, Totals::parse)?;
+        let mut pools = Vec::new();
+        if with_pools {
+            for (size, dir) in &self.huge_page_pools {
+                let pages = number(dir, "nr_hugepages")?;
+                pools.push(HugePagePool { size: *size, pages });
+            }
+        }
+        Ok(HostMemory {
+            totals,
+            overcommit_ratio: number(&self.host.kept_proc, "sys/vm/overcommit_ratio")?,
+            overcommit: Kib(number(&self.host.kept_proc, "sys/vm/overcommit_kbytes")?),
+            huge_page_pools: pools,
+        })
+    }
+
+    fn clock(&self, container: &Container, host: HostText<'_>) -> Result<Clock, hostfs::Error> {
+        match container.anchor().boottime_offset {
+            None => Ok(Clock::since(started(container, self.user_hz), boottime())),
+            Some(offset) => {
+                let host_btime = self.with_host_text("stat", host, btime)?.unwrap_or(0);
+                Ok(Clock::in_time_namespace(offset, boottime(), host_btime))
+            }
+        }
+    }
+
+    fn cpu_times(
+        &self,
+        container: &Container,
+        cpus: &Cpus,
+        clock: Clock,
+        host: HostText<'_>,
+    ) -> Result<Option<CpuTimes>, GatherError> {
+        let group = container.group();
+        let host_busy = || self.with_host_text("stat", host, host_busy(self.user_hz));
+        self.accounts.times(container.key(), clock.uptime, cpus.visible(), self.user_hz, || {
+            let Some(input) = group.cpu_time()? else { return Ok(None) };
+            let hint = match (&input.per_cpu, cpus.stands_for_quota()) {
+                (_, true) => Hint::None,
+                (Some(exact), false) => Hint::Busy(exact.clone()),
+                (None, false) => Hint::Busy(host_busy()?),
+            };
+            Ok(Some((input, hint)))
+        })
+    }
+
+    fn disks(&self, container: &Container) -> Result<Option<Disks>, GatherError> {
+        let Some(io) = container.group().io()? else { return Ok(None) };
+        Ok(Some(Disks::new(io, crate::sys_block::mounted_disks(&self.host, container))))
+    }
+
+    /// Parses a file of the host's `/proc`, which may be the one in hand already.
+    fn with_host_text<T>(
+        &self,
+        file: &str,
+        host: HostText<'_>,
+        parse: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, hostfs::Error> {
+        if host.file == file {
+            return Ok(parse(host.text));
+        }
+        let mut text = Vec::new();
+        self.host.kept_proc.read(file, &mut text)?;
+        Ok(parse(&text))
+    }
+}
+
+/// When the container's first process was started, after boot.
+pub(crate) fn started(container: &Container, user_hz: u64) -> Usec {
+    Usec::from_ticks(container.anchor().start_time.0, user_hz)
+}
+
+/// How long each CPU of the host was busy since boot, by its number.
+fn host_busy(user_hz: u64) -> impl Fn(&[u8]) -> Vec<Usec> {
+    move |text| {
+        let mut busy = Vec::new();
+        for (cpu, ticks) in busy_ticks(text) {
+            let index = cpu as usize;
+            if busy.len() <= index {
+                busy.resize(index + 1, Usec::ZERO);
+            }
+            if let Some(slot) = busy.get_mut(index) {
+                *slot = Usec::from_ticks(ticks.0, user_hz);
+            }
+        }
+        busy
+    }
+}
+
+/// A file with one number; 0 where there is no such file.
+fn number(dir: &KeptDir, file: &str) -> Result<u64, hostfs::Error> {
+    let mut text = Vec::new();
+    match dir.read(file, &mut text) {
+        Ok(()) => Ok(parse_u64(text.trim_ascii()).unwrap_or(0)),
+        Err(error) if error.is_absent() => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Page sizes do not change while the machine runs.
+fn huge_page_pools(host: &HostFs) -> Result<Vec<(Bytes, KeptDir)>, hostfs::Error> {
+    const POOLS: &str = "kernel/mm/hugepages";
+    let entries = match host.sys.list(POOLS) {
+        Ok(entries) => entries,
+        Err(error) if error.is_absent() => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut pools = Vec::new();
+    for entry in entries {
+        let name = entry.name.to_string_lossy();
+        let kib = name.strip_prefix("hugepages-").and_then(|name| name.strip_suffix("kB"));
+        let Some(kib) = kib.and_then(|digits| parse_u64(digits.as_bytes())) else { continue };
+        let dir = KeptDir::open(&host.sys, format!("{POOLS}/{name}"), &host.kept)?;
+        pools.push((Kib(kib).bytes(), dir));
+    }
+    Ok(pools)
+}

@@ -1,0 +1,234 @@
+//! The command line: what can be typed. One definition, from which help texts come too.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use procfmt::cpulist::CpuSet;
+use procfmt::units::{Bytes, Usec};
+use view::policy;
+
+use crate::size::{MemorySwap, parse_cpus, parse_memory_swap, parse_size};
+
+/// Where the daemon mounts its view unless told otherwise.
+pub(crate) const DEFAULT_MOUNTPOINT: &str = "/var/lib/resview";
+
+/// Gives every Linux container its own view of the machine.
+#[derive(Debug, Parser)]
+#[command(name = "resview", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(RunOptions),
+    Daemon(DaemonOptions),
+    #[command(name = "__stage", hide = true)]
+    Stage(StageOptions),
+}
+
+/// Try it out: run a command with limits and its own view, without a container engine
+///
+/// Makes a cgroup and new pid, mount, uts, ipc, cgroup and, where the kernel has them, time
+/// namespaces, puts the view over /proc and /sys/devices/system/cpu and runs COMMAND. Without
+/// COMMAND it prints what the container would see, beside the host's values and the cgroup file
+/// that decided each. Uses a running daemon's view, else serves its own for as long as the command
+/// lives. Everything is removed at the end.
+///
+/// Exit codes: the command's own; 128+n if signal n killed it; 127 if it was not found; 126 if it
+/// could not be executed; 125 if resview itself failed.
+#[derive(Args, Debug)]
+pub(crate) struct RunOptions {
+    /// Memory limit: a number with b, k, m, g or t (50m, 1.5g)
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
+    pub(crate) memory: Option<Bytes>,
+
+    /// Limit of memory and swap together, as Docker counts; -1: unlimited swap [default: twice the
+    /// memory limit]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = parse_memory_swap,
+        allow_hyphen_values = true,
+        requires = "memory"
+    )]
+    pub(crate) memory_swap: Option<MemorySwap>,
+
+    /// CPU time: how many CPUs' worth, in decimals (0.5, 2)
+    #[arg(long, value_name = "N", value_parser = parse_cpus, allow_hyphen_values = true)]
+    pub(crate) cpus: Option<Usec>,
+
+    /// Which CPUs: numbers and ranges (0-3,8)
+    #[arg(long, value_name = "LIST", value_parser = parse_cpu_list, allow_hyphen_values = true)]
+    pub(crate) cpuset_cpus: Option<CpuSet>,
+
+    /// How the CPU count follows the CPU limits, if resview serves the view itself
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    pub(crate) cpu_count: CpuCount,
+
+    /// Where to look for a running daemon's view
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_MOUNTPOINT)]
+    pub(crate) mountpoint: PathBuf,
+
+    /// What to log to standard error: error, warn, info, debug, trace [env: RESVIEW_LOG] [default:
+    /// warn]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+
+    /// The command to run, with its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Serve the view to all containers, in the foreground
+#[derive(Args, Debug)]
+pub(crate) struct DaemonOptions {
+    /// Where to mount the view: an empty directory; the default one is made if it is missing
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_MOUNTPOINT)]
+    pub(crate) mountpoint: PathBuf,
+
+    /// How the CPU count follows a container's CPU limits
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    pub(crate) cpu_count: CpuCount,
+
+    /// What to log to standard error: error, warn, info, debug, trace [env: RESVIEW_LOG] [default:
+    /// info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+
+    /// How many threads answer reads [default: one per CPU, at most 8]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// One of the processes that `resview run` makes of itself.
+#[derive(Args, Debug)]
+pub(crate) struct StageOptions {
+    pub(crate) name: StageName,
+
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StageName {
+    /// Looks whether the file system at a path answers.
+    Probe,
+    /// Makes the namespaces.
+    Enter,
+    /// Is pid 1 in them.
+    Init,
+    /// Becomes the command.
+    Exec,
+    /// Prints what it sees.
+    Report,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CpuCount {
+    /// As many as the cpuset has
+    Cpuset,
+    /// Also bounded by the quota, rounded up
+    #[default]
+    Quota,
+    /// Also bounded by the quota, rounded down, at least 1
+    QuotaFloor,
+    /// Also bounded by the CPU shares
+    Shares,
+}
+
+impl From<CpuCount> for policy::CpuCount {
+    fn from(policy: CpuCount) -> Self {
+        match policy {
+            CpuCount::Cpuset => Self::Cpuset,
+            CpuCount::Quota => Self::Quota,
+            CpuCount::QuotaFloor => Self::QuotaFloor,
+            CpuCount::Shares => Self::Shares,
+        }
+    }
+}
+
+impl std::fmt::Display for CpuCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+fn parse_cpu_list(text: &str) -> Result<CpuSet, String> {
+    let set = CpuSet::parse_list(text.as_bytes()).map_err(|error| error.to_string())?;
+    if set.is_empty() {
+        return Err("an empty list leaves no CPU to run on".to_owned());
+    }
+    Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<RunOptions, clap::Error> {
+        let line = ["resview", "run"].iter().chain(arguments);
+        match Cli::try_parse_from(line)?.command {
+            Command::Run(options) => Ok(options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_after_the_command_are_the_commands() {
+        for line in
+            [&["-m", "50m", "free", "-m", "--help"][..], &["-m50m", "--", "free", "-m", "--help"]]
+        {
+            let options = run(line).unwrap();
+            assert_eq!(options.memory, Some(Bytes(50 << 20)));
+            assert_eq!(options.command, ["free", "-m", "--help"]);
+        }
+        assert_eq!(run(&["--", "-odd"]).unwrap().command, ["-odd"]);
+        assert!(run(&[]).unwrap().command.is_empty());
+    }
+
+    #[test]
+    fn a_mistyped_option_is_not_taken_for_the_command() {
+        assert!(run(&["--cpsu", "1", "true"]).is_err());
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_refused_by_name() {
+        for (line, words) in [
+            (["-m", "0"], "size of 0"),
+            (["-m", "lots"], "no size"),
+            (["-m", "-5m"], "no size"),
+            (["--cpus", "-1"], "no number of CPUs"),
+            (["--cpus", "0"], "no number of CPUs"),
+            (["--cpuset-cpus", "9-3"], "not a list of CPUs"),
+            (["--cpuset-cpus", "-1"], "not a list of CPUs"),
+            (["--cpuset-cpus", ""], "empty list"),
+        ] {
+            let message = run(&line).unwrap_err().to_string();
+            assert!(message.contains(words) && message.contains(line[0]), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_memory_and_swap_needs_one_of_memory() {
+        assert!(run(&["--memory-swap", "1g"]).is_err());
+        let options = run(&["-m", "1g", "--memory-swap", "-1"]).unwrap();
+        assert_eq!(options.memory_swap, Some(MemorySwap::Unlimited));
+    }
+
+    #[test]
+    fn policies_print_as_they_are_typed() {
+        assert_eq!(CpuCount::QuotaFloor.to_string(), "quota-floor");
+    }
+}

@@ -1,0 +1,93 @@
+//! Called as `lxcfs`: LXCFS's options, defaults, signals and exit codes, so that it can stand where
+//! LXCFS stood. What differs on purpose is in docs/ and said in the log.
+
+mod options;
+mod pidfile;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use signal_hook::consts::{SIGUSR1, SIGUSR2};
+use view::policy::{CpuCount, Policy};
+
+use self::options::Options;
+use self::pidfile::Pidfile;
+use crate::exit_codes;
+use crate::logging;
+use crate::mountpoint::{Occupied, check_free};
+use crate::serve::{ServeOptions, Serving, Subtype};
+use crate::service::{Service, default_threads};
+
+/// The version of LXCFS that this stands in for: managers compare it (Incus wants 6.0.1 at least).
+const LXCFS_VERSION: &str = "7.0.0";
+
+/// Runs as LXCFS: exit code 0 when stopped by a signal or unmounted, 1 for everything else,
+/// `--help` included.
+pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
+    let options = match Options::try_parse_from(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprint!("{error}");
+            return exit_codes::FAILED.into();
+        }
+    };
+    if options.version {
+        eprintln!("\"{LXCFS_VERSION}\"\n\"resview {}\"", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lxcfs: {error:#}");
+            exit_codes::FAILED.into()
+        }
+    }
+}
+
+fn run(options: &Options) -> anyhow::Result<()> {
+    logging::start(options.debug.then_some("debug"), "info")?;
+    let mountpoint = options.mountpoint.as_deref().context("a mountpoint is needed")?;
+    let serve = serve_options(options, mountpoint)?;
+    if let Some(dir) = &options.runtime_dir {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    // Held until the end; a second daemon is refused here, before it mounts over the first.
+    let _pidfile = Pidfile::create(&options.pidfile())?;
+    // From here on LXCFS's users are watching: Incus starts us and does not wait. Mount first, do
+    // everything else after.
+    let service = Service::start(&serve, &[SIGUSR1, SIGUSR2])?;
+    let without_effect = options.without_effect();
+    if !without_effect.is_empty() {
+        tracing::info!("accepted, without effect here: {}", without_effect.join(", "));
+    }
+    service.run(on_signal)
+}
+
+fn serve_options(options: &Options, mountpoint: &Path) -> anyhow::Result<ServeOptions> {
+    Ok(ServeOptions {
+        mountpoint: check_free(mountpoint, Occupied::ByAView)?,
+        subtype: Subtype::Lxcfs,
+        policy: Policy {
+            cpu_count: if options.enable_cfs { CpuCount::Quota } else { CpuCount::Cpuset },
+            loadavg: options.enable_loadavg,
+            swap: !options.disable_swap,
+            zswap: !options.disable_zswap,
+            v1_swap_includes_memory: true,
+        },
+        threads: default_threads(),
+    })
+}
+
+fn on_signal(serving: &Serving, signal: i32) {
+    if signal == SIGUSR1 {
+        tracing::info!("nothing needs reloading: there is no library apart from the program");
+        return;
+    }
+    let on = !serving.is_virtual();
+    serving.set_virtual(on);
+    // LXCFS's words, which scripts look for; on standard error whatever the log level.
+    eprintln!("Switched into {}virtualization mode", if on { "" } else { "non-" });
+}

@@ -1,0 +1,69 @@
+//! The mounts that this process sees, with paths to work with.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// What of the file system is mounted; `/` is all of it.
+    pub(crate) root: PathBuf,
+    /// Where.
+    pub(crate) mount_point: PathBuf,
+    /// `cgroup2`, `fuse.lxcfs`, …
+    pub(crate) fs_type: String,
+    /// The device or whatever stands for it.
+    pub(crate) source: String,
+    /// Options of the file system; for `cgroup` its controllers are among them.
+    pub(crate) super_options: Vec<String>,
+}
+
+/// The mounts of this process's mount namespace, in the order in which they were made.
+///
+/// # Errors
+/// `/proc/self/mountinfo` cannot be read.
+pub(crate) fn read() -> anyhow::Result<Vec<Mount>> {
+    let text = std::fs::read("/proc/self/mountinfo")
+        .context("cannot read /proc/self/mountinfo; is /proc mounted?")?;
+    Ok(parse(&text))
+}
+
+pub(crate) fn parse(text: &[u8]) -> Vec<Mount> {
+    procfmt::mountinfo::mounts(text).map(|mount| owned(&mount)).collect()
+}
+
+/// The mount that a look at `path` meets: of several at the same place, the last.
+pub(crate) fn at<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    mounts.iter().rev().find(|mount| mount.mount_point == path)
+}
+
+fn owned(mount: &procfmt::mountinfo::Mount<'_>) -> Mount {
+    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Mount {
+        root: path(&mount.root),
+        mount_point: path(&mount.mount_point),
+        fs_type: text(mount.fs_type),
+        source: text(&mount.source),
+        super_options: mount.super_options.split(|&byte| byte == b',').map(text).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mount_at_a_place_is_the_one_seen() {
+        let mounts = parse(
+            b"41 31 0:38 / /mnt/x\\040y rw - fuse.lxcfs lxcfs rw,user_id=0\n\
+              42 31 0:39 / /mnt/x\\040y rw - tmpfs none rw\n",
+        );
+        assert_eq!(at(&mounts, Path::new("/mnt/x y")).unwrap().fs_type, "tmpfs");
+        assert_eq!(mounts[0].super_options, ["rw", "user_id=0"]);
+        assert_eq!(at(&mounts, Path::new("/mnt")), None);
+    }
+}

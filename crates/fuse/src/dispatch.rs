@@ -11,7 +11,7 @@ use crate::filesystem::{Context, Filesystem};
 use crate::interrupt::{InFlight, Slot};
 use crate::reply::Reply;
 use crate::request::{self, Operation, Request};
-use crate::types::Result;
+use crate::types::{Fh, NodeId, Result};
 
 /// Answers one request at a time. Each thread has its own; they share the table of requests in
 /// flight, through which one learns of interrupts that another has read.
@@ -20,6 +20,17 @@ pub struct Dispatcher<'s> {
     in_flight: &'s InFlight,
     slot: &'s Slot,
     reply: Reply,
+    given: Given,
+}
+
+/// What the latest reply hands to the kernel, which the kernel gives back some day.
+#[derive(Clone, Copy, Debug, Default)]
+enum Given {
+    #[default]
+    Nothing,
+    Lookup(NodeId),
+    File(NodeId, Fh),
+    Directory(NodeId, Fh),
 }
 
 impl<'s> Dispatcher<'s> {
@@ -27,13 +38,15 @@ impl<'s> Dispatcher<'s> {
     /// smaller. No two may use the same index at the same time.
     #[must_use]
     pub fn new(fs: &'s dyn Filesystem, in_flight: &'s InFlight, index: usize) -> Option<Self> {
-        Some(Self { fs, in_flight, slot: in_flight.slot(index)?, reply: Reply::new() })
+        let slot = in_flight.slot(index)?;
+        Some(Self { fs, in_flight, slot, reply: Reply::new(), given: Given::Nothing })
     }
 
     /// Answers `bytes`, one whole request as read from the device. `None` for requests that take no
     /// reply. Malformed ones are answered EINVAL; a panic in the file system, EIO.
     pub fn handle(&mut self, bytes: &[u8]) -> Option<&[u8]> {
         self.reply.start();
+        self.given = Given::Nothing;
         let request = match request::parse(bytes) {
             Ok(request) => request,
             Err(malformed) => {
@@ -63,7 +76,18 @@ impl<'s> Dispatcher<'s> {
         Some(self.reply.finish(unique, outcome))
     }
 
-    fn forget(&self, nodes: impl Iterator<Item = (crate::NodeId, u64)>) {
+    /// The reply just made did not reach the kernel, because its request was interrupted: gives
+    /// back to the file system what it had handed out, as the kernel never will.
+    pub fn take_back(&mut self) {
+        match std::mem::take(&mut self.given) {
+            Given::Nothing => {}
+            Given::Lookup(node) => self.forget(std::iter::once((node, 1))),
+            Given::File(node, fh) => self.fs.release(node, fh),
+            Given::Directory(node, fh) => self.fs.releasedir(node, fh),
+        }
+    }
+
+    fn forget(&self, nodes: impl Iterator<Item = (NodeId, u64)>) {
         for (node, lookups) in nodes {
             let forget = AssertUnwindSafe(|| self.fs.forget(node, lookups));
             if let Err(panic) = catch_unwind(forget) {
@@ -75,13 +99,15 @@ impl<'s> Dispatcher<'s> {
     fn answer(&mut self, request: &Request<'_>) -> Result<()> {
         let _held = self.in_flight.begin(self.slot, request.header.unique);
         let ctx = Context::new(request.caller(), self.slot);
-        let (fs, reply) = (self.fs, &mut self.reply);
+        let (fs, reply, given) = (self.fs, &mut self.reply, &mut self.given);
         // Unwind safety: the reply is started anew for the error, and the file system is shared
         // between threads anyway, so it sees to its own invariants.
-        catch_unwind(AssertUnwindSafe(|| call(fs, &ctx, request, reply))).unwrap_or_else(|panic| {
-            tracing::error!(?request, "panic, answered EIO: {}", panic_text(panic.as_ref()));
-            Err(Errno::IO)
-        })
+        catch_unwind(AssertUnwindSafe(|| call(fs, &ctx, request, reply, given))).unwrap_or_else(
+            |panic| {
+                tracing::error!(?request, "panic, answered EIO: {}", panic_text(panic.as_ref()));
+                Err(Errno::IO)
+            },
+        )
     }
 }
 
@@ -96,15 +122,22 @@ fn call(
     ctx: &Context<'_>,
     request: &Request<'_>,
     reply: &mut Reply,
+    given: &mut Given,
 ) -> Result<()> {
     let node = request.node();
     match request.operation {
         Operation::Lookup { name } => {
-            reply.push(&abi::EntryOut::from(&fs.lookup(ctx, node, name)?));
+            let entry = fs.lookup(ctx, node, name)?;
+            *given = Given::Lookup(entry.node);
+            reply.push(&abi::EntryOut::from(&entry));
         }
         Operation::Getattr { fh } => reply.push(&abi::AttrOut::from(&fs.getattr(ctx, node, fh)?)),
         Operation::Readlink => reply.push_bytes(fs.readlink(ctx, node)?.as_bytes()),
-        Operation::Open { flags } => reply.push(&abi::OpenOut::from(&fs.open(ctx, node, flags)?)),
+        Operation::Open { flags } => {
+            let open = fs.open(ctx, node, flags)?;
+            *given = Given::File(node, open.fh);
+            reply.push(&abi::OpenOut::from(&open));
+        }
         Operation::Read { fh, offset, size } => {
             fs.read(ctx, node, fh, offset, &mut reply.read_buf(size))?;
         }
@@ -115,7 +148,9 @@ fn call(
         Operation::Flush { fh } => fs.flush(ctx, node, fh)?,
         Operation::Release { fh } => fs.release(node, fh),
         Operation::Opendir { flags } => {
-            reply.push(&abi::OpenOut::from(&fs.opendir(ctx, node, flags)?));
+            let open = fs.opendir(ctx, node, flags)?;
+            *given = Given::Directory(node, open.fh);
+            reply.push(&abi::OpenOut::from(&open));
         }
         Operation::Readdir { fh, offset, size } => {
             fs.readdir(ctx, node, fh, offset, &mut reply.dir_sink(size))?;

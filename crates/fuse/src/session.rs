@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-use crate::device::{Device, Incoming, Waiter};
+use crate::device::{Device, Incoming, Sent, Waiter};
 use crate::dispatch::Dispatcher;
 use crate::filesystem::Filesystem;
 use crate::init::Negotiated;
@@ -236,9 +236,11 @@ impl Serving {
 
     fn answer(&self, dispatcher: &mut Dispatcher<'_>, request: &[u8]) {
         let Some(reply) = dispatcher.handle(request) else { return };
-        if let Err(errno) = self.device.write(reply) {
-            let len = reply.len();
-            tracing::error!(len, "the kernel does not take a FUSE reply: {errno}");
+        let len = reply.len();
+        match self.device.write(reply) {
+            Ok(Sent::Taken) => {}
+            Ok(Sent::Unwanted) => dispatcher.take_back(),
+            Err(errno) => tracing::error!(len, "the kernel does not take a FUSE reply: {errno}"),
         }
     }
 }

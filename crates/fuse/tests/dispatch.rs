@@ -293,3 +293,21 @@ proptest! {
         check(&bytes)?;
     }
 }
+
+#[test]
+fn what_an_interrupted_caller_never_got_is_given_back() {
+    let tree = Tree::new();
+    let in_flight = InFlight::new(ONE);
+    let mut dispatcher = Dispatcher::new(&tree, &in_flight, 0).unwrap();
+    dispatcher.handle(&request(14, 1, 2, &words(&[0, 0]))).unwrap(); // OPEN
+    dispatcher.take_back();
+    dispatcher.take_back();
+    assert_eq!(tree.released.load(Ordering::Relaxed), 1, "released once");
+    dispatcher.handle(&request(LOOKUP, 2, 1, b"hello\0")).unwrap();
+    dispatcher.take_back();
+    assert_eq!(tree.forgotten.load(Ordering::Relaxed), 1);
+    dispatcher.handle(&request(LOOKUP, 3, 1, b"hello\0")).unwrap();
+    dispatcher.handle(&request(GETATTR, 4, 1, &longs(&[0, 0]))).unwrap();
+    dispatcher.take_back();
+    assert_eq!(tree.forgotten.load(Ordering::Relaxed), 1, "an earlier reply was delivered");
+}

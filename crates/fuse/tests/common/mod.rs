@@ -39,6 +39,8 @@ pub(crate) struct Tree {
     pub(crate) reads: AtomicUsize,
     /// Lookups given back.
     pub(crate) forgotten: AtomicU64,
+    /// How many open files were given back.
+    pub(crate) released: AtomicU64,
 }
 
 impl Tree {
@@ -50,6 +52,7 @@ impl Tree {
             interrupted: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             forgotten: AtomicU64::new(0),
+            released: AtomicU64::new(0),
         }
     }
 
@@ -106,6 +109,10 @@ impl Filesystem for Tree {
 
     fn forget(&self, _: NodeId, lookups: u64) {
         self.forgotten.fetch_add(lookups, Ordering::SeqCst);
+    }
+
+    fn release(&self, _: NodeId, _: Fh) {
+        self.released.fetch_add(1, Ordering::SeqCst);
     }
 
     fn getattr(&self, _: &Context<'_>, node: NodeId, _: Option<Fh>) -> Result<AttrReply> {

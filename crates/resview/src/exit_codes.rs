@@ -47,6 +47,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::zombie_processes, reason = "waitpid gives what is tested here")]
     fn code_of(script: &str) -> Option<Code> {
         let child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(short = 'o', value_name = "LIST", value_parser = parse_fuse_options)]
     pub(crate) fuse_options: Option<FuseOptions>,
 
-    /// Where to keep the pidfile [default: <runtime-dir>/lxcfs.pid]
+    /// Where to keep the pidfile [default: lxcfs.pid in the runtime directory]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) pidfile: Option<PathBuf>,
 

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn counters_are_found_behind_a_name_with_a_blank() {
-        let text = b" 253       0 a 7 1 2 3 4 5 6 7 8 9 10 11\n";
+        let text = b" 253       0 a b 1 2 3 4 5 6 7 8 9 10 11\n";
         let row = diskstats::parse(text).next().unwrap();
         assert_eq!((counter(&row, 2), counter(&row, 6)), (3, 7));
         assert_eq!(counter(&row, 99), 11, "past the end: the last, never a panic");

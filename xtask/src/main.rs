@@ -1,3 +1,51 @@
-//! The project's own chores.
+//! The project's own chores: `cargo xtask test` checks everything, `cargo xtask vm` runs a command
+//! on pure cgroup v2.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod packages;
+mod repo;
+mod rules;
+mod sh;
+mod test;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Check everything: formatting, lints, docs, tests on cgroup v1, hybrid and v2, fuzzing
+    Test(test::Args),
+    /// Run a command in a virtual machine that shows this machine's root under a stock kernel
+    Vm(vm::Args),
+    /// Install the Debian packages that the tests use, as far as they are missing
+    Packages,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.chore {
+        Chore::Test(args) => test::command(&args),
+        Chore::Vm(args) => vm::command(&args),
+        Chore::Packages => packages::install().map(|()| ExitCode::SUCCESS),
+    }
+}

@@ -16,7 +16,8 @@ use crate::level::Level;
 ///
 /// bfq counts where it schedules the device, `throttle` once anybody has set a throttling rule on
 /// it, and the plain ones are those of CFQ, gone since Linux 5.0.
-const V1_PREFIXES: [&str; 3] = ["blkio.bfq.", "blkio.throttle.", "blkio."];
+const V1_PREFIXES: [&str; 3] = ["blkio.bfq.", "blkio.throttle.", CFQ];
+const CFQ: &str = "blkio.";
 
 impl Group {
     /// I/O by device, in the order of the device numbers, cgroups below included. Without the
@@ -26,8 +27,8 @@ impl Group {
     /// [`Error::Gone`] if the cgroup was removed, [`Error::Unexpected`] for text of another form,
     /// or why a file could not be read.
     pub fn io(&self) -> Result<Option<Vec<DeviceIo>>, Error> {
-        self.walk(Controller::Io, |chain, _| match chain.version {
-            Version::V1 => v1(&chain.own),
+        self.walk(Controller::Io, |chain, hierarchy| match chain.version {
+            Version::V1 => v1(&chain.own, hierarchy.has_cfq()),
             Version::V2 => v2(&chain.own),
         })
     }
@@ -60,9 +61,11 @@ fn v2(own: &Level) -> Result<Vec<DeviceIo>, Error> {
     Ok(devices.into_values().collect())
 }
 
-fn v1(own: &Level) -> Result<Vec<DeviceIo>, Error> {
+fn v1(own: &Level, has_cfq: bool) -> Result<Vec<DeviceIo>, Error> {
     let mut devices = Devices::new();
-    for prefix in V1_PREFIXES {
+    // Looking for files that are not there costs as much as reading those that are.
+    let prefixes = V1_PREFIXES.into_iter().filter(|&prefix| prefix != CFQ || has_cfq);
+    for prefix in prefixes {
         let mut found = Devices::new();
         read_v1(own, &format!("{prefix}io_service_bytes"), |device_key, operation, value| {
             let device = device_of(&mut found, device_key);
@@ -148,6 +151,7 @@ mod tests {
     #[test]
     fn v1_takes_the_first_that_counts_a_device() {
         let fake = Fake::new(V1);
+        fake.write("blkio/blkio.io_serviced", "");
         fake.files(
             "blkio/a",
             &[

@@ -37,6 +37,8 @@ pub struct Hierarchy {
     levels: Mutex<HashMap<PathBuf, Weak<Level>>>,
     /// Whether v1 limits of an ancestor hold for a child only where `memory.use_hierarchy` says so.
     flat_memory: bool,
+    /// Whether the CFQ scheduler counts I/O, as it did before Linux 5.0.
+    cfq: bool,
     pub(crate) page_sizes: OnceLock<Vec<PageSize>>,
 }
 
@@ -135,6 +137,7 @@ impl Hierarchy {
             controllers,
             mount_point: mount_point.to_owned(),
             mount_root: path(&mount.root).to_owned(),
+            cfq: top.stat("blkio.io_serviced").is_ok(),
             top,
             levels: Mutex::default(),
             flat_memory,
@@ -163,6 +166,11 @@ impl Hierarchy {
     /// Before Linux 5.11 a v1 memory limit need not hold for the cgroups below.
     pub(crate) fn has_flat_memory(&self) -> bool {
         self.flat_memory
+    }
+
+    /// Whether v1's plain `blkio.io_*` files exist.
+    pub(crate) fn has_cfq(&self) -> bool {
+        self.cfq
     }
 
     /// Whether a level is still there, and not another one at its path.

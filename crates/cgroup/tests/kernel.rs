@@ -1,6 +1,7 @@
 //! The readers against this machine's own cgroups.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -133,7 +134,7 @@ fn quota_of_ancestor_counts() {
     }
     let machine = Machine::new();
     let pod = TestCgroup::new("quota");
-    let app = pod.child("a").child("b");
+    let app = pod.child("a/b");
     let group = machine.group(&app);
     assert_eq!(group.cpu().unwrap().quota, None);
     pod.set_quota(150_000, 100_000);
@@ -196,9 +197,9 @@ fn throttling_of_a_parent_is_counted() {
     }
     let machine = Machine::new();
     let pod = TestCgroup::new("throttle");
-    pod.set_quota(2000, 100_000);
+    pod.set_quota(10_000, 100_000);
     let app = pod.child("app");
-    let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo; sleep 60";
+    let script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo; sleep 60";
     let mut child = run_in(&app, script);
     wait_for_output(&mut child);
     let time = machine.group(&app).cpu_time().unwrap().unwrap();
@@ -212,7 +213,7 @@ fn threads_of_all_cgroups_below() {
     }
     let machine = Machine::new();
     let top = TestCgroup::new("threads");
-    let deep = top.child("a").child("b").child("c").child("d");
+    let deep = top.child("a/b/c/d");
     let child = run_in(&deep, "exec sleep 60");
     let group = machine.group(&top);
     assert_eq!(group.threads(100).unwrap(), [child.0.id()]);
@@ -221,6 +222,15 @@ fn threads_of_all_cgroups_below() {
         assert_eq!(group.task_count().unwrap(), Some(1));
     }
     assert!(!group.is_frozen().unwrap());
+}
+
+/// Thaws a cgroup when the test ends, because nothing frozen can be killed on v1.
+struct Thaw<'a>(&'a Path, &'static str);
+
+impl Drop for Thaw<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0, self.1);
+    }
 }
 
 #[test]
@@ -233,10 +243,12 @@ fn frozen_is_seen() {
     let _child = run_in(&cgroup, "exec sleep 60");
     let group = machine.group(&cgroup);
     assert!(!group.is_frozen().unwrap());
-    match group.version(Controller::Freezer).unwrap() {
-        Version::V1 => cgroup.write("freezer", "freezer.state", "FROZEN"),
-        Version::V2 => cgroup.write("unified", "cgroup.freeze", "1"),
-    }
+    let (file, freeze, thaw) = match group.version(Controller::Freezer).unwrap() {
+        Version::V1 => (cgroup.path("freezer").join("freezer.state"), "FROZEN", "THAWED"),
+        Version::V2 => (cgroup.path("unified").join("cgroup.freeze"), "1", "0"),
+    };
+    let _thaw = Thaw(&file, thaw);
+    std::fs::write(&file, freeze).unwrap();
     // Tasks take a moment to stop.
     assert!((0..250).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));

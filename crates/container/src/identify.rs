@@ -157,7 +157,9 @@ impl Identifier {
 
     fn of_init(&self, init: &Init, cgroup: Vec<u8>) -> Result<Option<Arc<Container>>, Error> {
         init.container(cgroup, |cgroup| {
-            let mounts = Process::new(&self.host, init.anchor.pid).mountinfo()?;
+            let process = Process::new(&self.host, init.anchor.pid);
+            process.check_cgroup(cgroup)?;
+            let mounts = process.mountinfo()?;
             let paths = CgroupPaths::of_container(&self.layout, cgroup, &mounts);
             if paths.is_root() {
                 return Ok(None);
@@ -195,5 +197,114 @@ impl Identifier {
         };
         self.shared.insert(key, container.clone());
         Ok(container)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, HOST_PID};
+
+    /// A container with an init, 20, and a child of it, 21. There is no process 1.
+    fn machine() -> Fake {
+        let fake = Fake::new(&["/c", "/c/service", "/other"]);
+        fake.process(20, "20 1", 9, "/c");
+        fake.process(21, "21 5", 20, "/c");
+        for id in [20, 21] {
+            fake.namespaces(id, &[("pid", 100), ("mnt", 200), ("time", 2)]);
+        }
+        fake
+    }
+
+    fn path(identifier: &Identifier, tid: u32) -> Option<String> {
+        let container = identifier.identify(tid).unwrap()?;
+        container.paths().iter().next().map(|path| path.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn unreadable_proc_1_is_fine() {
+        let fake = machine();
+        let container = fake.identifier().identify(21).unwrap().unwrap();
+        assert_eq!((container.anchor().pid, container.anchor().start_time.0), (20, 200));
+        assert_eq!(fake.identifier().identify(1).unwrap_err(), Error::Ended { tid: 1 });
+    }
+
+    #[test]
+    fn unreadable_namespaces_make_the_caller_the_anchor() {
+        let fake = machine();
+        fake.process(30, "30", 9, "/other");
+        assert_eq!(path(&fake.identifier(), 30).as_deref(), Some("/other"), "no ns/pid");
+        fake.namespaces(30, &[("pid", 100)]);
+        assert_eq!(path(&fake.identifier(), 30).as_deref(), Some("/other"), "no ns/mnt");
+        fake.file(30, "cgroup", "0::/c/service\n");
+        assert_eq!(path(&fake.identifier(), 30).as_deref(), Some("/c/service"));
+        fake.namespaces(30, &[("mnt", 201)]);
+        assert_eq!(path(&fake.identifier(), 30).as_deref(), Some("/c"), "inside of init's cgroup");
+    }
+
+    #[test]
+    fn root_cgroup_is_host_view() {
+        let fake = machine();
+        fake.process(40, "40", 9, "/");
+        fake.namespaces(40, &[("pid", HOST_PID), ("mnt", 1)]);
+        let identifier = fake.identifier();
+        assert_eq!(path(&identifier, 40), None);
+        // systemd on the host itself.
+        fake.file(40, "cgroup", "0::/init.scope\n");
+        assert_eq!(path(&identifier, 40), None);
+        fake.file(20, "cgroup", "0::/\n");
+        assert_eq!(path(&identifier, 21), None, "an init in the root");
+    }
+
+    #[test]
+    fn an_init_replaced_under_the_same_namespace_number_is_another_container() {
+        let fake = machine();
+        let identifier = fake.identifier();
+        let first = identifier.identify(21).unwrap().unwrap();
+        fake.end(20);
+        fake.end(21);
+        fake.process(20, "20 1", 9, "/c");
+        fake.namespaces(20, &[("pid", 100), ("mnt", 200), ("time", 2)]);
+        let stat = "20 (sh) S 9 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 999 0\n";
+        fake.file(20, "stat", stat);
+        // An open file of a plain file system outlives its process; one of procfs does not.
+        let second = fake.identifier().identify(20).unwrap().unwrap();
+        assert_ne!(first.key(), second.key());
+        assert!(!identifier.is_alive(&first).unwrap());
+    }
+
+    #[test]
+    fn garbage_in_procfs_is_an_error_with_the_file() {
+        let fake = machine();
+        fake.file(20, "stat", "20 (sh\n");
+        let error = fake.identifier().identify(21).unwrap_err();
+        assert!(matches!(&error, Error::Unexpected { file } if file.ends_with("/20/stat")));
+        let fake = machine();
+        fake.file(21, "status", "no\n");
+        assert!(matches!(fake.identifier().identify(21), Err(Error::Unexpected { .. })));
+        // Without a line of any hierarchy it must not pass for a process of the host.
+        for text in ["", "nonsense\n"] {
+            let fake = machine();
+            fake.file(20, "cgroup", text);
+            let error = fake.identifier().identify(21).unwrap_err();
+            assert!(matches!(&error, Error::Unexpected { file } if file.ends_with("/20/cgroup")));
+        }
+    }
+
+    #[test]
+    fn a_namespace_without_an_init_is_an_error() {
+        let fake = machine();
+        fake.end(20);
+        let error = fake.identifier().identify(21).unwrap_err();
+        assert_eq!(error, Error::NoInit { tid: 21, namespace: 100 });
+        assert!(error.to_string().contains("hidepid"));
+    }
+
+    #[test]
+    fn keys_are_the_same_for_the_next_daemon() {
+        let fake = machine();
+        let key = |tid| fake.identifier().identify(tid).unwrap().unwrap().key();
+        assert_eq!(key(21), key(20));
+        assert_eq!(key(21).to_string().len(), 16);
     }
 }

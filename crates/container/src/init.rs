@@ -1,6 +1,6 @@
 //! The init of a pid namespace, found from a thread inside of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cgroup::{CgroupPaths, Group, Layout};
 use hostfs::{HostFs, KeptDir};
@@ -23,11 +23,11 @@ pub(crate) struct Init {
     /// Its directory in procfs. Reading there fails once the process has ended, even if its id has
     /// been given to another one since.
     dir: KeptDir,
-    seen: Mutex<Seen>,
+    seen: Mutex<Option<Seen>>,
 }
 
 /// What the init's `cgroup` file said, and the container that follows from it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     cgroup: Vec<u8>,
     container: Option<Arc<Container>>,
@@ -59,20 +59,29 @@ impl Init {
         cgroup: Vec<u8>,
         make: impl FnOnce(&[u8]) -> Result<Option<Arc<Container>>, Error>,
     ) -> Result<Option<Arc<Container>>, Error> {
-        {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.cgroup == cgroup {
-                return Ok(seen.container.clone());
-            }
+        if let Some(container) = self.lock().as_ref().and_then(|seen| seen.still(&cgroup)) {
+            return Ok(container);
         }
-        // Made without the lock: it reads files. Two callers may both make it; the keys are equal.
+        // Made without the lock: it reads files. Two callers may both make it; the first one's
+        // holds, so that all get the same.
         let container = make(&cgroup)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.cgroup == cgroup {
-            return Ok(seen.container.clone());
+        let mut seen = self.lock();
+        if let Some(container) = seen.as_ref().and_then(|seen| seen.still(&cgroup)) {
+            return Ok(container);
         }
-        *seen = Seen { cgroup, container: container.clone() };
+        *seen = Some(Seen { cgroup, container: container.clone() });
         Ok(container)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// The container, if the init has not moved since. `None` inside: the root cgroup.
+    fn still(&self, cgroup: &[u8]) -> Option<Option<Arc<Container>>> {
+        (self.cgroup == cgroup).then(|| self.container.clone())
     }
 }
 

@@ -37,6 +37,9 @@ mod ioctl;
 mod process;
 mod startup;
 
+#[cfg(test)]
+mod fake;
+
 pub use container::{Anchor, AnchorKind, Container, ContainerKey};
 pub use error::Error;
 pub use identify::Identifier;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hostfs::{Dir, HostFs};
 use procfmt::num::parse_u64;
+use procfmt::pid_cgroup::memberships;
 use procfmt::pid_stat::PidStat;
 use procfmt::pid_status::PidStatus;
 use procfmt::units::Ticks;
@@ -42,7 +43,13 @@ impl<'host> Process<'host> {
 
     /// `cgroup`: in which cgroups it is.
     pub(crate) fn cgroup(self, buffer: &mut Vec<u8>) -> Result<(), Error> {
-        self.checked(self.proc.read_one(self.file("cgroup"), buffer))
+        self.checked(self.proc.read_one(self.file("cgroup"), buffer))?;
+        self.check_cgroup(buffer)
+    }
+
+    /// An error for a `cgroup` text without any cgroup, which would pass for one in the root.
+    pub(crate) fn check_cgroup(self, text: &[u8]) -> Result<(), Error> {
+        memberships(text).next().map(|_| ()).ok_or_else(|| self.unexpected("cgroup"))
     }
 
     /// `mountinfo`: the mounts that it sees. Empty if that may not be known.

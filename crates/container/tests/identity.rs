@@ -11,7 +11,7 @@ use support::{Machine, boot_ticks, current_tid};
 use testkit::{TestCgroup, need_command, need_root};
 
 fn can_run(test: &str) -> bool {
-    need_root(test) && need_command(test, "unshare") && need_command(test, "nsenter")
+    need_root(test) && ["bash", "nsenter", "unshare"].iter().all(|tool| need_command(test, tool))
 }
 
 const OWN_NAMESPACES: &str = "unshare -m -p -f --kill-child --mount-proc";
@@ -23,8 +23,8 @@ fn init_and_its_children_are_one_container() {
     }
     let machine = Machine::new();
     let cgroup = TestCgroup::new("own");
-    let run = cgroup_run(&cgroup, &format!("{OWN_NAMESPACES} sh -c 'sleep 60; true'"));
-    let init = run.descendant("sh");
+    let run = cgroup_run(&cgroup, &format!("{OWN_NAMESPACES} bash -c 'sleep 60; true'"));
+    let init = run.descendant("bash");
     let child = run.descendant("sleep");
     let container = machine.container(init);
     assert_eq!(container.anchor().kind, AnchorKind::Init);
@@ -43,8 +43,8 @@ fn before_6_11_init_is_found_by_parents_neighbours_or_search() {
     }
     let machine = Machine::new();
     let (cgroup, foreign) = (TestCgroup::new("old"), TestCgroup::new("old-foreign"));
-    let run = cgroup_run(&cgroup, &format!("{OWN_NAMESPACES} sh -c 'sleep 60; true'"));
-    let init = run.descendant("sh");
+    let run = cgroup_run(&cgroup, &format!("{OWN_NAMESPACES} bash -c 'sleep 60; true'"));
+    let init = run.descendant("bash");
     let enter = format!("nsenter -t {init} -m -p sleep 61");
     let (near, far) = (cgroup_run(&cgroup, &enter), cgroup_run(&foreign, &enter));
     let callers =

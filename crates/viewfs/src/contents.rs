@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cgroup::Layout;
+use cgroup::{Controller, Layout};
 use container::{Container, Identifier};
 use fuse::Errno;
 use hostfs::{Dir, HostFs};
@@ -53,12 +53,8 @@ impl Contents {
         container::check_namespaces(&host)?;
         let layout = Arc::new(Layout::detect(&host)?);
         let host_cpu = host.sys.open_dir("devices/system/cpu")?;
-        let mut meminfo = Vec::new();
-        host.kept_proc.read("meminfo", &mut meminfo)?;
-        for line in view::render::meminfo::unknown_lines(&meminfo) {
-            let line = String::from_utf8_lossy(line);
-            tracing::info!(%line, "meminfo has a line that is not known; containers see it as 0");
-        }
+        log_missing_controllers(&layout);
+        log_unknown_lines(&host)?;
         Ok(Self {
             identifier: Identifier::new(Arc::clone(&host), Arc::clone(&layout))?,
             gather: Gather::start(Arc::clone(&host), policy)?,
@@ -155,4 +151,34 @@ impl Contents {
             Errno::IO
         })
     }
+}
+
+/// Without a controller nothing limits containers, so they see the host's numbers. Say so.
+fn log_missing_controllers(layout: &Layout) {
+    let needed = [
+        (Controller::Memory, "meminfo and swaps"),
+        (Controller::Cpu, "CPU quotas"),
+        (Controller::Cpuset, "CPU sets"),
+        (Controller::Io, "diskstats"),
+    ];
+    for (controller, what) in needed {
+        if layout.hierarchy_of(controller).is_none() {
+            let name = controller.v1_name();
+            tracing::warn!(
+                "this kernel has no {name} controller mounted or switched on: containers see the \
+                 host's {what}; see cgroup_enable= and cgroup_no_v1= of the kernel command line"
+            );
+        }
+    }
+}
+
+/// Lines of a newer kernel are shown as 0, because they could tell about the host.
+fn log_unknown_lines(host: &HostFs) -> Result<(), hostfs::Error> {
+    let mut meminfo = Vec::new();
+    host.kept_proc.read("meminfo", &mut meminfo)?;
+    for line in view::render::meminfo::unknown_lines(&meminfo) {
+        let line = String::from_utf8_lossy(line);
+        tracing::info!(%line, "meminfo has a line that is not known; containers see it as 0");
+    }
+    Ok(())
 }

@@ -12,37 +12,37 @@ use hostfs::HostFs;
 /// How long a process may take to appear; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Machine {
-    pub identifier: Identifier,
+pub(crate) struct Machine {
+    pub(crate) identifier: Identifier,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let host = Arc::new(HostFs::mount().unwrap());
         let layout = Arc::new(Layout::detect(&host).unwrap());
         Self { identifier: Identifier::new(host, layout).unwrap() }
     }
 
-    pub fn without_kernel_lookup() -> Self {
+    pub(crate) fn without_kernel_lookup() -> Self {
         Self { identifier: Self::new().identifier.without_kernel_lookup() }
     }
 
-    pub fn container(&self, tid: u32) -> Arc<Container> {
+    pub(crate) fn container(&self, tid: u32) -> Arc<Container> {
         self.identifier.identify(tid).unwrap().unwrap()
     }
 }
 
 /// A command and what it has started; all killed when the test ends.
-pub struct Run(Child);
+pub(crate) struct Run(Child);
 
 impl Run {
     /// The descendant, or the command itself, that is called `comm`.
-    pub fn descendant(&self, comm: &str) -> u32 {
+    pub(crate) fn descendant(&self, comm: &str) -> u32 {
         self.find_descendant(comm).unwrap_or_else(|| panic!("no {comm} was started"))
     }
 
     /// As [`Run::descendant`]; `None` if the command ends without it.
-    pub fn find_descendant(&self, comm: &str) -> Option<u32> {
+    pub(crate) fn find_descendant(&self, comm: &str) -> Option<u32> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             let found = family(self.0.id()).into_iter().find(|&pid| {
@@ -73,7 +73,7 @@ impl Drop for Run {
 }
 
 /// Runs a shell command; `place` puts its process where it belongs before it starts.
-pub fn run_in(place: impl FnOnce(u32), command: &str) -> Run {
+pub(crate) fn run_in(place: impl FnOnce(u32), command: &str) -> Run {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("read go; exec {command}")]).stdin(Stdio::piped());
     let mut child = shell.stderr(Stdio::null()).spawn().unwrap();
@@ -83,7 +83,7 @@ pub fn run_in(place: impl FnOnce(u32), command: &str) -> Run {
 }
 
 /// Runs a shell command in the root of every hierarchy.
-pub fn run_in_root_cgroup(command: &str) -> Run {
+pub(crate) fn run_in_root_cgroup(command: &str) -> Run {
     let place = |pid: u32| {
         for hierarchy in testkit::hierarchies() {
             fs::write(hierarchy.mount.join("cgroup.procs"), pid.to_string()).unwrap();
@@ -92,7 +92,7 @@ pub fn run_in_root_cgroup(command: &str) -> Run {
     run_in(place, command)
 }
 
-pub fn wait_until(mut met: impl FnMut() -> bool) {
+pub(crate) fn wait_until(mut met: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !met() {
         assert!(Instant::now() < end, "waited too long");
@@ -101,14 +101,14 @@ pub fn wait_until(mut met: impl FnMut() -> bool) {
 }
 
 /// The time since boot, in the ticks of field 22 of `/proc/PID/stat`.
-pub fn boot_ticks() -> u64 {
+pub(crate) fn boot_ticks() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let hz = rustix::param::clock_ticks_per_second();
     let nanos = u64::try_from(now.tv_nsec).unwrap();
     u64::try_from(now.tv_sec).unwrap() * hz + nanos * hz / 1_000_000_000
 }
 
-pub fn current_tid() -> u32 {
+pub(crate) fn current_tid() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
 }
 

@@ -2,6 +2,9 @@
 //! LXCFS is used with. Natively on cgroup v1 and hybrid, in a virtual machine on v2.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod cpu_time;
 mod files;
 mod limits;

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::oci;
+
+use crate::common::{RESVIEW, can_run, eventually, run_sh};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -34,7 +35,7 @@ impl Daemon {
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
 
         let mountpoint = tempfile::tempdir().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_resview"))
+        let child = Command::new(RESVIEW)
             .args(["daemon", "--mountpoint"])
             .arg(mountpoint.path())
             .args(options)
@@ -42,12 +43,10 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut daemon = Self { child, mountpoint };
-        let begin = Instant::now();
-        while !daemon.file("proc/meminfo").exists() {
+        eventually("the daemon mounts", || {
             assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon has ended");
-            assert!(begin.elapsed() < Duration::from_secs(60), "the daemon does not mount");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            daemon.file("proc/meminfo").exists()
+        });
         Some(daemon)
     }
 
@@ -77,10 +76,6 @@ impl Drop for Daemon {
     }
 }
 
-pub(crate) fn can_run(test: &str) -> bool {
-    testkit::need_root(test) && testkit::need_fuse(test)
-}
-
 /// The ways in which a test gets a container of 50 MiB with one CPU.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way {
@@ -95,7 +90,7 @@ pub(crate) fn in_every_container(test: &str, script: &str, check: impl Fn(Way, &
     let Some(daemon) = Daemon::start(test, &[]) else { return };
     for way in [Way::Run, Way::Oci("runc"), Way::Oci("crun")] {
         let output = match way {
-            Way::Run => run(&["-m", "50m", "--cpus", "1", "--cpuset-cpus", "0"], script),
+            Way::Run => run_sh(&["-m", "50m", "--cpus", "1", "--cpuset-cpus", "0"], script),
             Way::Oci(runtime) => {
                 if !testkit::need_command(test, runtime) {
                     continue;
@@ -106,18 +101,6 @@ pub(crate) fn in_every_container(test: &str, script: &str, check: impl Fn(Way, &
         };
         check(way, &text(way, &output));
     }
-}
-
-/// `resview run OPTIONS -- sh -c SCRIPT`, which serves its view itself.
-pub(crate) fn run(options: &[&str], script: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_resview"))
-        .arg("run")
-        .args(options)
-        .args(["--", "sh", "-c", script])
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
 }
 
 pub(crate) fn text(way: impl std::fmt::Debug, output: &Output) -> String {

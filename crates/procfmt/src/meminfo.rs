@@ -47,8 +47,12 @@ impl Line<'_> {
     /// The kernel pads names to 16 columns and right-aligns numbers in 8, but for huge pages and
     /// `HardwareCorrupted`, which get 19 and 5; the difference shows when numbers are long.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let narrow = self.key.starts_with(b"HugePages_") || self.key.len() > 15;
-        let (name_width, number_width): (usize, usize) = if narrow { (19, 5) } else { (16, 8) };
+        let (name_width, number_width): (usize, usize) = match self.key {
+            // powerpc has one blank more here than anywhere else.
+            b"DirectMap64k" => (17, 8),
+            key if key.starts_with(b"HugePages_") || key.len() > 15 => (19, 5),
+            _ => (16, 8),
+        };
         out.extend_from_slice(self.key);
         out.push(b':');
         let padding = name_width.saturating_sub(self.key.len() + 1);

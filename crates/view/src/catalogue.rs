@@ -19,13 +19,8 @@ pub struct Needs {
     pub disks: bool,
 }
 
-const NOTHING: Needs = Needs {
-    cpus: false,
-    memory: false,
-    cpu_times: false,
-    tasks: false,
-    disks: false,
-};
+const NOTHING: Needs =
+    Needs { cpus: false, memory: false, cpu_times: false, tasks: false, disks: false };
 const CPUS: Needs = Needs { cpus: true, ..NOTHING };
 const MEMORY: Needs = Needs { memory: true, ..NOTHING };
 

@@ -17,8 +17,13 @@ pub(crate) fn render(
     let sample = tasks.sample;
     let averages = tasks.averages;
     // Whoever reads this is running, though not at the moment of the sample.
-    Loadavg { averages, running: sample.running.max(1), total: sample.total, last_pid: sample.last_pid }
-        .write(out);
+    Loadavg {
+        averages,
+        running: sample.running.max(1),
+        total: sample.total,
+        last_pid: sample.last_pid,
+    }
+    .write(out);
     Ok(())
 }
 

@@ -53,10 +53,13 @@ impl<'text> DeviceLine<'text> {
 
 /// Nested keyed by device, as in `io.stat`: `8:0 rbytes=1 wbytes=2`. A line may be a device alone.
 ///
+/// Lines of a device without a number are passed over: the hidden paths of an NVMe disk with
+/// multipath, which is nvme's default, are called `(unknown)`.
+///
 /// Yields `None` for a line that does not begin with a device.
 pub fn by_device(text: &[u8]) -> impl Iterator<Item = Option<DeviceLine<'_>>> {
     lines(text).filter_map(|line| {
-        let first = fields(line).next()?;
+        let first = fields(line).next().filter(|first| *first != b"(unknown)")?;
         let rest = line.trim_ascii_start().get(first.len()..).unwrap_or_default();
         Some(device(first).map(|(major, minor)| DeviceLine { major, minor, pairs: rest }))
     })
@@ -110,6 +113,13 @@ mod tests {
         assert_eq!(flat_value(text, b"anon"), Some(4096));
         assert_eq!(flat_value(text, b"bad"), None);
         assert_eq!(flat_value(text, b"ano"), None);
+    }
+
+    #[test]
+    fn io_stat_of_an_nvme_disk_with_multipath() {
+        let lines: Vec<_> = by_device(b"(unknown) rbytes=1 rios=1\n259:1 rbytes=2\n").collect();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].as_ref().map(|line| (line.major, line.minor)), Some((259, 1)));
     }
 
     #[test]

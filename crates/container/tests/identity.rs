@@ -90,7 +90,7 @@ fn shared_pidns_one_view_each() {
     assert!(Arc::ptr_eq(&container, &machine.container(caller)), "remembered");
 
     // A service with private mounts, in a cgroup of the first container: part of that one.
-    let inside = pause.child("service");
+    let inside = pause.bare_child("service");
     let service = cgroup_run(&inside, &format!("nsenter -t {init} -m -p unshare -m sleep 62"));
     let container = machine.container(service.descendant("sleep"));
     assert_eq!(container.key(), machine.container(init).key());
@@ -130,7 +130,7 @@ fn nested_own_limit() {
     }
     let machine = Machine::new();
     let outer = TestCgroup::new("outer");
-    let inner = outer.child("inner");
+    let inner = outer.bare_child("inner");
     let first = cgroup_run(&outer, &format!("{OWN_NAMESPACES} sleep 60"));
     let init = first.descendant("sleep");
     let command = format!("nsenter -t {init} -m -p {OWN_NAMESPACES} sleep 61");
@@ -149,7 +149,7 @@ fn init_leaf_does_not_hide_usage() {
     }
     let machine = Machine::new();
     let cgroup = TestCgroup::new("systemd");
-    let leaf = cgroup.child("init.scope");
+    let leaf = cgroup.bare_child("init.scope");
     let run = cgroup_run(&cgroup, &format!("{OWN_NAMESPACES} sleep 60"));
     let init = run.descendant("sleep");
     let before = machine.container(init);

@@ -124,15 +124,17 @@ fn clocks_start_with_the_container() {
     if !can_run(TEST) || !need_command(TEST, "ps") {
         return;
     }
-    let host: f64 = first_number(&std::fs::read_to_string("/proc/uptime").unwrap());
-    if !std::path::Path::new("/proc/self/ns/time").exists() || host < 120.0 {
-        return skip(TEST, "needs time namespaces and a host that is up for two minutes");
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        return skip(TEST, "needs a kernel with time namespaces");
     }
+    let host: f64 = first_number(&std::fs::read_to_string("/proc/uptime").unwrap());
     let script = "cat /proc/uptime; ps -o etimes= -p 1; cat /proc/self/timens_offsets";
     let text = stdout_of(&run_sh(&[], script));
     let lines: Vec<&str> = text.lines().collect();
-    assert!(first_number(lines[0]) < 60.0, "uptime: {text}");
-    assert!(first_number(lines[1]) < 60.0, "age of pid 1: {text}");
+    // A machine that has just been booted for this test is not much older than the container.
+    let young = host.min(60.0);
+    assert!(first_number(lines[0]) < young, "uptime: {text}");
+    assert!(first_number(lines[1]) < young, "age of pid 1: {text}");
     let seconds = |line: &str| line.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap();
     assert!(seconds(lines[2]) < 0 && seconds(lines[3]) < 0, "both clocks are set: {text}");
 }

@@ -31,10 +31,24 @@ impl TestCgroup {
         Self::at(&format!("resview-test-{}-{name}", std::process::id()))
     }
 
-    /// Makes a cgroup below this one. Processes in this one would forbid that on v2.
+    /// Makes a cgroup below this one, with controllers. On v2, none may be switched on as long as
+    /// there are processes in this one.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
         Self::at(&format!("{}/{name}", self.name))
+    }
+
+    /// Makes a cgroup below this one, on v2 without controllers: there may be processes in both.
+    #[must_use]
+    pub fn bare_child(&self, name: &str) -> Self {
+        let name = format!("{}/{name}", self.name);
+        let dirs = self.dirs.iter().map(|(hierarchy, _)| {
+            let dir = hierarchy.mount.join(&name);
+            (hierarchy.clone(), dir)
+        });
+        let cgroup = Self { name: name.clone(), dirs: dirs.collect() };
+        cgroup.dirs.iter().for_each(|(_, dir)| make(dir));
+        cgroup
     }
 
     fn at(name: &str) -> Self {

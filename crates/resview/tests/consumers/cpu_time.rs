@@ -15,7 +15,7 @@ const MEASURE: &str = "
         /^Average/ && $2 == \"all\" { printf \"busy=%s\\n\", 100 - $NF - $9 }
         /^Average/ && $2 ~ /^[0-9]+$/ && 100 - $NF - $9 > most { most = 100 - $NF - $9 }
         END { printf \"row=%s\\n\", most + 0 }'
-    top -b -d 3 -n 2 | awk '/^%Cpu/ { busy = $2 + $4 + $6 } END { printf \"top=%s\\n\", busy }'";
+    top -b -d 3 -n 2 | sed 's/^%Cpu(s):/& /' | awk '/^%Cpu/ { busy = $2 + $4 + $6 } END { printf \"top=%s\\n\", busy }'";
 
 /// Runs a loop beside the measurement, and says how much of a CPU it really got: a machine that is
 /// shared does not always give it all.

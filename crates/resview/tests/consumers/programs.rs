@@ -10,9 +10,10 @@ fn works(command: &str, check: impl Fn(&str)) {
     }
     let script = format!(
         "export LC_ALL=C S_TIME_FORMAT=ISO\n\
-         {command} 2>/tmp/err >/tmp/out || {{ echo failed: $?; cat /tmp/out /tmp/err; exit 1; }}\n\
-         [ ! -s /tmp/err ] || {{ echo stderr:; cat /tmp/err; exit 1; }}\n\
-         cat /tmp/out"
+         dir=$(mktemp -d); trap 'rm -r $dir' EXIT; cd $dir\n\
+         {command} 2>err >out || {{ echo failed: $?; cat out err; exit 1; }}\n\
+         [ ! -s err ] || {{ echo stderr:; cat err; exit 1; }}\n\
+         cat out"
     );
     in_every_container(command, &script, |way, text| {
         assert!(!text.is_empty(), "{way:?}: {command} printed nothing");

@@ -1,0 +1,189 @@
+//! The steps of `cargo xtask test`, in their order.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use testkit::{Layout, layout};
+
+use super::live::Tee;
+use super::tally::Tally;
+use super::{Outcome, binaries, ci, fuzz, live};
+use crate::vm::Machine;
+use crate::{packages, repo, rules, sh};
+
+/// A step; the doc comment is what is printed when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// install the Debian packages that the tests use
+    Packages,
+    /// cargo fmt --check
+    Fmt,
+    /// the house rules: file lengths, unsafe code, who depends on whom
+    Rules,
+    /// clippy, warnings are errors
+    Clippy,
+    /// the documentation, warnings are errors
+    Doc,
+    /// all tests on this machine
+    Native,
+    /// the integration tests on pure cgroup v1
+    V1,
+    /// the integration tests on pure cgroup v2, in a virtual machine with Debian's 6.12 kernel
+    V2,
+    /// each fuzz target for some seconds
+    Fuzz,
+    /// not by default: the integration tests on cgroup v1 as systemd mounts it, kernel 6.1
+    V1Vm,
+}
+
+impl Step {
+    /// The name on the command line and in the table.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// What it does.
+    pub(crate) fn help(self) -> String {
+        let value = self.to_possible_value();
+        value.and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default()
+    }
+
+    /// Whether it runs when no step is named.
+    pub(crate) fn by_default(self) -> bool {
+        self != Self::V1Vm
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When something fails that is not a test.
+    pub(crate) fn run(self) -> Result<Outcome> {
+        match self {
+            Self::Packages => install_packages(),
+            Self::Fmt => check(repo::cargo().args(["fmt", "--all", "--check"])),
+            Self::Rules => rules(),
+            Self::Clippy => check(
+                repo::cargo()
+                    .args(["clippy", "--workspace", "--all-targets", "--quiet"])
+                    .args(["--", "-D", "warnings"]),
+            ),
+            Self::Doc => check(
+                repo::cargo()
+                    .args(["doc", "--workspace", "--no-deps", "--quiet"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+            Self::Native => native(),
+            Self::V1 => v1(),
+            Self::V2 => virtual_machine(&Machine::for_tests()),
+            Self::Fuzz => fuzz::run(),
+            Self::V1Vm => virtual_machine(&Machine {
+                kernel: "6.1".to_owned(),
+                cgroup: "v1".to_owned(),
+                ..Machine::for_tests()
+            }),
+        }
+    }
+}
+
+fn check(command: &mut Command) -> Result<Outcome> {
+    sh::run(command)?;
+    Ok(Outcome::Ran(Tally::default()))
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn install_packages() -> Result<Outcome> {
+    if !packages::has_apt() {
+        let reason = "without apt, what the tests miss has to be installed by hand";
+        return Ok(Outcome::Skipped(reason.to_owned()));
+    }
+    let missing = packages::missing()?;
+    if !missing.is_empty() && !is_root() {
+        let names = missing.join(" ");
+        return Ok(Outcome::Skipped(format!("only root can install what is missing: {names}")));
+    }
+    packages::install()?;
+    Ok(Outcome::Ran(Tally::default()))
+}
+
+fn rules() -> Result<Outcome> {
+    let broken = rules::broken()?;
+    if broken.is_empty() {
+        return Ok(Outcome::Ran(Tally::default()));
+    }
+    bail!("house rules are broken:\n  {}", broken.join("\n  "))
+}
+
+fn native() -> Result<Outcome> {
+    with_skips(repo::cargo().args(["test", "--workspace", "--no-fail-fast"]))
+}
+
+/// A mount namespace of its own, in which the cgroup2 mount of a hybrid machine is gone.
+fn v1() -> Result<Outcome> {
+    match layout() {
+        Layout::V1 => {
+            println!("this machine is pure cgroup v1: the step before was this one");
+            return Ok(Outcome::Ran(Tally::default()));
+        }
+        Layout::V2 => {
+            return Ok(Outcome::Skipped("this machine has no cgroup v1 hierarchies".to_owned()));
+        }
+        Layout::Hybrid if !is_root() => {
+            return Ok(Outcome::Skipped("hiding the cgroup2 mount needs root".to_owned()));
+        }
+        Layout::Hybrid => {}
+    }
+    let hide = "awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts | xargs -r umount\n";
+    let script = format!("set -e\n{hide}set +e\n{}", binaries::script(&binaries::build()?));
+    let mut command = Command::new("unshare");
+    with_skips(command.args(["--mount", "--propagation", "private", "sh", "-c", &script]))
+}
+
+fn virtual_machine(machine: &Machine) -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("the guest's root is this machine's: needs root".to_owned()));
+    }
+    for program in ["qemu-system-x86_64", "busybox", "depmod"] {
+        if !sh::has(program) {
+            return Ok(Outcome::Skipped(format!("{program} is not installed")));
+        }
+    }
+    let tests = binaries::script(&binaries::build()?);
+    let script = format!(
+        "echo {BEGIN}\nexport RESVIEW_SKIPS=/vm/skips\n: >/vm/skips\n(\n{tests})\nstatus=$?\n\
+         sed 's/^/{MARK}/' /vm/skips\nexit $status\n"
+    );
+    let mut output = Tee::default();
+    let status = machine.run(&script, &mut output)?;
+    let output = output.text();
+    // A guest that stalled has been started anew; what it said before does not count.
+    let output = output.rsplit(BEGIN).next().unwrap_or_default();
+    let skips: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix(MARK)).collect();
+    judge(output, &skips.join("\n"), status == 0)
+}
+
+/// What the guest prints first.
+const BEGIN: &str = "the guest begins";
+
+/// What the guest puts before each line of its list of skipped tests.
+const MARK: &str = "skip-list ";
+
+/// Runs tests with a list in which they note that they were skipped.
+fn with_skips(command: &mut Command) -> Result<Outcome> {
+    let list = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    let ended = live::run(command.env("RESVIEW_SKIPS", list.path()))?;
+    let skips = std::fs::read_to_string(list.path()).context("cannot read the list of skips")?;
+    judge(&ended.output, &skips, ended.good)
+}
+
+fn judge(output: &str, skips: &str, good: bool) -> Result<Outcome> {
+    let tally = Tally::read(output, skips, ci());
+    if !good && tally.failed == 0 {
+        bail!("failed without a failed test: see the output above");
+    }
+    Ok(Outcome::Ran(tally))
+}

@@ -1,0 +1,78 @@
+//! What libtest and the tests themselves said: counts, names of what failed, reasons for skips.
+
+/// The results of the tests of one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Tests that ran and passed.
+    pub(crate) passed: u64,
+    /// Tests that failed.
+    pub(crate) failed: u64,
+    /// Tests that did not run, as they said themselves or as `#[ignore]` says.
+    pub(crate) skipped: u64,
+    /// The names of the tests that failed.
+    pub(crate) failures: Vec<String>,
+    /// The `SKIPPED <test>: <reason>` lines.
+    pub(crate) skips: Vec<String>,
+}
+
+impl Tally {
+    /// Reads the output of test binaries, and the lines that [`testkit::skip`] kept.
+    ///
+    /// libtest counts a test that skipped itself as passed; here it counts as skipped, unless
+    /// `skips_fail`, when it has failed already.
+    pub(crate) fn read(output: &str, skips: &str, skips_fail: bool) -> Self {
+        let mut tally = Self::default();
+        for line in output.lines() {
+            if let Some(result) = line.strip_prefix("test result: ") {
+                tally.passed = tally.passed.saturating_add(count(result, "passed"));
+                tally.failed = tally.failed.saturating_add(count(result, "failed"));
+                tally.skipped = tally.skipped.saturating_add(count(result, "ignored"));
+            } else if let Some(name) = line.strip_prefix("test ")
+                && let Some(name) = name.strip_suffix(" ... FAILED")
+            {
+                tally.failures.push(name.to_owned());
+            }
+        }
+        tally.skips = skips.lines().map(str::to_owned).collect();
+        tally.skips.sort();
+        // One test may find more than one reason.
+        tally.skips.dedup_by_key(|line| line.split(':').next().map(str::to_owned));
+        if !skips_fail {
+            let skipped = tally.skips.len() as u64;
+            tally.passed = tally.passed.saturating_sub(skipped);
+            tally.skipped = tally.skipped.saturating_add(skipped);
+        }
+        tally
+    }
+}
+
+/// The number before a word: `3` of `ok. 3 passed; 0 failed; …`.
+fn count(result: &str, word: &str) -> u64 {
+    let words: Vec<&str> = result.split([' ', ';']).collect();
+    let pair = words.windows(2).find(|pair| pair[1] == word);
+    pair.and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "running 4 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... ok\n\
+        test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out\n\
+        test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+
+    #[test]
+    fn results_add_up() {
+        let tally = Tally::read(OUTPUT, "", false);
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (42, 1, 1));
+        assert_eq!(tally.failures, ["b"]);
+    }
+
+    #[test]
+    fn a_skipped_test_did_not_pass() {
+        let skips = "SKIPPED c: needs root\nSKIPPED c: needs /dev/fuse\n";
+        let tally = Tally::read(OUTPUT, skips, false);
+        assert_eq!((tally.passed, tally.skipped, tally.skips.len()), (41, 2, 1));
+        assert_eq!(Tally::read(OUTPUT, skips, true).passed, 42);
+    }
+}

@@ -23,39 +23,52 @@ const NOTHING: Needs =
     Needs { cpus: false, memory: false, cpu_times: false, tasks: false, disks: false };
 const CPUS: Needs = Needs { cpus: true, ..NOTHING };
 const MEMORY: Needs = Needs { memory: true, ..NOTHING };
+const CPU_TIMES: Needs = Needs { cpu_times: true, ..NOTHING };
+const TASKS: Needs = Needs { tasks: true, ..NOTHING };
+const DISKS: Needs = Needs { disks: true, ..NOTHING };
+
+/// What becomes of a file, or of a line of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilePolicy {
+    /// The container's own, computed.
+    Virtual,
+    /// The host's, because it is true for the container too, or because the operator chose so.
+    Host,
+    /// Not there, as on a kernel without the feature; a table keeps its header and has no rows.
+    Absent,
+}
 
 /// A file of `/proc`.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcFile {
     /// Its name below `/proc`.
     pub name: &'static str,
+    /// What becomes of it unless the operator chooses otherwise.
+    pub policy: FilePolicy,
+    /// Permission bits, those of the kernel's own file.
+    pub mode: u32,
+    /// Whether LXCFS 7 has the file too; under that name, the others are not listed.
+    pub in_lxcfs: bool,
     /// What it is made from.
     pub needs: Needs,
     /// How it is made.
     pub render: Renderer,
 }
 
+/// A file that LXCFS has as well and that everybody may read.
+const fn classic(name: &'static str, needs: Needs, render: Renderer) -> ProcFile {
+    ProcFile { name, policy: FilePolicy::Virtual, mode: 0o444, in_lxcfs: true, needs, render }
+}
+
 /// The files of `/proc`, in the order in which the tree lists them.
 pub static PROC_FILES: [ProcFile; 7] = [
-    ProcFile { name: "cpuinfo", needs: CPUS, render: cpuinfo::render },
-    ProcFile { name: "meminfo", needs: MEMORY, render: meminfo::render },
-    ProcFile {
-        name: "stat",
-        needs: Needs { cpu_times: true, tasks: true, ..NOTHING },
-        render: stat::render,
-    },
-    ProcFile {
-        name: "uptime",
-        needs: Needs { cpu_times: true, ..NOTHING },
-        render: uptime::render,
-    },
-    ProcFile { name: "swaps", needs: MEMORY, render: swaps::render },
-    ProcFile {
-        name: "diskstats",
-        needs: Needs { disks: true, ..NOTHING },
-        render: diskstats::render,
-    },
-    ProcFile { name: "loadavg", needs: Needs { tasks: true, ..NOTHING }, render: loadavg::render },
+    classic("cpuinfo", CPUS, cpuinfo::render),
+    classic("meminfo", MEMORY, meminfo::render),
+    classic("stat", Needs { tasks: true, ..CPU_TIMES }, stat::render),
+    classic("uptime", CPU_TIMES, uptime::render),
+    classic("swaps", MEMORY, swaps::render),
+    classic("diskstats", DISKS, diskstats::render),
+    classic("loadavg", TASKS, loadavg::render),
 ];
 
 /// The file of `/proc` with this name.

@@ -87,7 +87,7 @@ impl SharedTree {
 
     fn fixed_attr(&self, node: NodeId, what: &Node) -> Attr {
         match what {
-            Node::Proc(_) => self.attr(node, FileType::Regular, 0o444),
+            Node::Proc(file) => self.attr(node, FileType::Regular, file.mode),
             Node::Passage(_) | Node::SysCpu(_) => self.attr(node, FileType::Directory, 0o555),
         }
     }

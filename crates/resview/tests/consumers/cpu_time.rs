@@ -21,23 +21,23 @@ const TOP: &str = "
 
 /// Runs a loop beside each measurement. `NAME_truth` says how much of a CPU it really got meanwhile
 /// (a machine that is shared does not always give it all), and `NAME_stat` what /proc/stat counted
-/// between the same two moments.
+/// between the same two moments, both in percent.
 fn beside_a_loop() -> String {
     let measured = |name: &str, measure: &str| {
         format!(
-            "begin=$(date +%s%N); before=$(used); stat=$(counted)
-             {measure}
-             stat=$(($(counted) - stat)); after=$(used); end=$(date +%s%N)
-             awk \"BEGIN {{
-                 seconds = ($end - $begin) / 1e9
-                 print \\\"{name}_truth=\\\" ($after - $before) / seconds
-                 print \\\"{name}_stat=\\\" $stat / seconds }}\"\n"
+            "now >before; {measure}\n now >after
+             paste -d ' ' before after | awk '{{ n[NR] = $2 - $1 }} END {{
+                 print \"{name}_truth=\" n[1] / n[3]; print \"{name}_stat=\" n[2] / n[3] }}'\n"
         )
     };
     format!(
-        "sh -c 'while :; do :; done' & loop=$!
-         used() {{ awk '{{ print $14 + $15 }}' /proc/$loop/stat; }}
-         counted() {{ awk '/^cpu / {{ print $2 + $3 + $4 }}' /proc/stat; }}
+        "dir=$(mktemp -d); trap 'rm -r $dir' EXIT; cd $dir
+         sh -c 'while :; do :; done' & loop=$!
+         # One process reads all three: on an emulated CPU the start of another takes long.
+         now() {{ awk '
+             FILENAME ~ /[0-9]/ {{ print $14 + $15 }}
+             /^cpu / {{ print $2 + $3 + $4 }}
+             FILENAME ~ /uptime/ {{ print $1 }}' /proc/$loop/stat /proc/stat /proc/uptime; }}
          sleep 0.2
          {}{}kill $loop",
         measured("mpstat", MPSTAT),
@@ -49,18 +49,19 @@ fn beside_a_loop() -> String {
 fn v2_stat_shows_container_cpu_time() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     in_every_container("v2_stat_shows_container_cpu_time", &beside_a_loop(), |way, text| {
-        let near = |reading: &str, truth: &str, below: f64, above: f64| {
+        let at_least = |reading: &str, truth: &str, tolerance: f64| {
             let (percent, truth) = (number(text, reading), number(text, truth));
-            let range = truth - below..=truth + above;
-            assert!(range.contains(&percent) && percent <= 102.0, "{way:?}: {reading}\n{text}");
+            // Over 100 by as much as the three files are read apart.
+            let range = truth - tolerance..=110.0;
+            assert!(range.contains(&percent), "{way:?}: {reading}\n{text}");
         };
-        // The measuring programs come on top of the loop.
-        near("mpstat_stat", "mpstat_truth", 5.0, 30.0);
-        near("top_stat", "top_truth", 5.0, 30.0);
-        // These measure a part of the time only; the rest is their start, long on an emulated CPU.
-        near("busy", "mpstat_truth", 35.0, 35.0);
-        near("row", "mpstat_truth", 35.0, 35.0);
-        near("top", "top_truth", 35.0, 35.0);
+        // The measuring programs come on top of the loop, on the one CPU.
+        at_least("mpstat_stat", "mpstat_truth", 5.0);
+        at_least("top_stat", "top_truth", 5.0);
+        // These look at a part of the time only, in which the machine gave more or less.
+        at_least("busy", "mpstat_truth", 40.0);
+        at_least("row", "mpstat_truth", 40.0);
+        at_least("top", "top_truth", 40.0);
     });
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fuse::{
     Attr, AttrReply, Context, DirSink, Dispatcher, Entry, Errno, Fh, FileType, Filesystem,
-    InFlight, NodeId, OFlags, OpenFlags, OpenReply, PollFlags, ReadBuf, Result,
+    InFlight, NodeId, OFlags, OpenFlags, OpenReply, Poll, PollFlags, ReadBuf, Result,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -80,8 +80,8 @@ impl Filesystem for Obliging {
         Ok(())
     }
 
-    fn poll(&self, _: &Context<'_>, _: NodeId, _: Fh, events: PollFlags) -> Result<PollFlags> {
-        Ok(events)
+    fn poll(&self, _: &Context<'_>, _: NodeId, _: Fh, poll: Poll) -> Result<PollFlags> {
+        Ok(poll.events)
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod packages;
 mod repo;
 mod rules;
@@ -26,6 +27,8 @@ struct Cli {
 enum Chore {
     /// Check everything: formatting, lints, docs, tests on cgroup v1, hybrid and v2, fuzzing
     Test(test::Args),
+    /// Check what containers see, with our tree, with others and with the kernel's own files
+    Conformance(conformance::Args),
     /// Run a command in a virtual machine that shows this machine's root under a stock kernel
     Vm(vm::Args),
     /// Install the Debian packages that the tests use, as far as they are missing
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.chore {
         Chore::Test(args) => test::command(&args),
+        Chore::Conformance(args) => conformance::command(&args),
         Chore::Vm(args) => vm::command(&args),
         Chore::Packages => packages::install().map(|()| ExitCode::SUCCESS),
     }

@@ -3,7 +3,7 @@
 use procfmt::limit::Limit;
 use procfmt::num::parse_u64;
 use procfmt::units::Bytes;
-use view::input::HugetlbInput;
+use view::input::{HugetlbInput, NodeHugetlb};
 
 use crate::controller::{Controller, Version};
 use crate::error::Error;
@@ -30,6 +30,18 @@ impl Group {
             let mut buffer = Vec::new();
             let sizes = page_sizes(chain, hierarchy)?;
             sizes.iter().map(|size| read(chain, size, &mut buffer)).collect()
+        })
+    }
+
+    /// Huge pages in use on each NUMA node, for those sizes of which the kernel says it.
+    pub(crate) fn hugetlb_by_node(&self) -> Result<Option<Vec<NodeHugetlb>>, Error> {
+        self.walk(Controller::Hugetlb, |chain, hierarchy| {
+            let mut buffer = Vec::new();
+            let mut split = |size: &PageSize| {
+                let file = format!("hugetlb.{}.numa_stat", size.name);
+                crate::numa::hugetlb(chain, size.size, &file, &mut buffer).transpose()
+            };
+            page_sizes(chain, hierarchy)?.iter().filter_map(&mut split).collect()
         })
     }
 }

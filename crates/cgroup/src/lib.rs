@@ -42,9 +42,11 @@ mod io;
 mod layout;
 mod level;
 mod memory;
+mod numa;
 mod paths;
 mod pressure;
 mod tasks;
+mod vm;
 
 #[cfg(test)]
 mod fake;

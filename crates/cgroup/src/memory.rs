@@ -194,37 +194,40 @@ fn fill<'stat>(
 
 fn v2_stat(level: &Level, text: &[u8]) -> Result<MemoryStat, Error> {
     let mut stat = MemoryStat::default();
-    fill(level, text, &mut stat, |key, stat| {
-        Some(match key {
-            b"anon" => &mut stat.anon,
-            b"file" => &mut stat.file,
-            b"kernel_stack" => &mut stat.kernel_stack,
-            b"pagetables" => &mut stat.pagetables,
-            b"sec_pagetables" => &mut stat.sec_pagetables,
-            b"percpu" => &mut stat.percpu,
-            b"vmalloc" => &mut stat.vmalloc,
-            b"shmem" => &mut stat.shmem,
-            b"zswap" => &mut stat.zswap,
-            b"zswapped" => &mut stat.zswapped,
-            b"file_mapped" => &mut stat.file_mapped,
-            b"file_dirty" => &mut stat.file_dirty,
-            b"file_writeback" => &mut stat.file_writeback,
-            b"swapcached" => &mut stat.swapcached,
-            b"anon_thp" => &mut stat.anon_thp,
-            b"file_thp" => &mut stat.file_thp,
-            b"shmem_thp" => &mut stat.shmem_thp,
-            b"inactive_anon" => &mut stat.inactive_anon,
-            b"active_anon" => &mut stat.active_anon,
-            b"inactive_file" => &mut stat.inactive_file,
-            b"active_file" => &mut stat.active_file,
-            b"unevictable" => &mut stat.unevictable,
-            b"slab_reclaimable" => &mut stat.slab_reclaimable,
-            b"slab_unreclaimable" => &mut stat.slab_unreclaimable,
-            b"slab" => &mut stat.slab,
-            _ => return None,
-        })
-    })?;
+    fill(level, text, &mut stat, v2_field)?;
     Ok(stat)
+}
+
+/// The field of a key of v2's `memory.stat`; `memory.numa_stat` has the same keys.
+pub(crate) fn v2_field<'a>(key: &[u8], stat: &'a mut MemoryStat) -> Option<&'a mut Bytes> {
+    Some(match key {
+        b"anon" => &mut stat.anon,
+        b"file" => &mut stat.file,
+        b"kernel_stack" => &mut stat.kernel_stack,
+        b"pagetables" => &mut stat.pagetables,
+        b"sec_pagetables" => &mut stat.sec_pagetables,
+        b"percpu" => &mut stat.percpu,
+        b"vmalloc" => &mut stat.vmalloc,
+        b"shmem" => &mut stat.shmem,
+        b"zswap" => &mut stat.zswap,
+        b"zswapped" => &mut stat.zswapped,
+        b"file_mapped" => &mut stat.file_mapped,
+        b"file_dirty" => &mut stat.file_dirty,
+        b"file_writeback" => &mut stat.file_writeback,
+        b"swapcached" => &mut stat.swapcached,
+        b"anon_thp" => &mut stat.anon_thp,
+        b"file_thp" => &mut stat.file_thp,
+        b"shmem_thp" => &mut stat.shmem_thp,
+        b"inactive_anon" => &mut stat.inactive_anon,
+        b"active_anon" => &mut stat.active_anon,
+        b"inactive_file" => &mut stat.inactive_file,
+        b"active_file" => &mut stat.active_file,
+        b"unevictable" => &mut stat.unevictable,
+        b"slab_reclaimable" => &mut stat.slab_reclaimable,
+        b"slab_unreclaimable" => &mut stat.slab_unreclaimable,
+        b"slab" => &mut stat.slab,
+        _ => return None,
+    })
 }
 
 /// v1 counts a cgroup alone without the prefix `total_`, with those below it under the prefix.

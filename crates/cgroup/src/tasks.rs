@@ -69,6 +69,35 @@ impl Group {
         Ok(frozen.unwrap_or(false))
     }
 
+    /// The directories of the container's cgroup and of all cgroups below it, if that is on v1:
+    /// taskstats takes their descriptors. `None` on v2, and for more than `limit` of them.
+    ///
+    /// # Errors
+    /// As [`Group::threads`].
+    pub fn v1_directories(&self, limit: usize) -> Result<Option<Vec<Dir>>, Error> {
+        let collect = |chain: &Chain| {
+            if chain.version == Version::V2 {
+                return Ok(None);
+            }
+            let mut all = vec![chain.own.dir()?];
+            let mut seen = 0;
+            while let Some(children) = all.get(seen).map(children).transpose()? {
+                all.extend(children);
+                seen += 1;
+                if all.len() > limit {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(all))
+        };
+        for controller in PREFERRED {
+            if let Some(directories) = self.walk(controller, |chain, _| collect(chain))? {
+                return Ok(directories);
+            }
+        }
+        Ok(None)
+    }
+
     fn ids_of_tasks(&self, v2: &str, v1: &str, limit: usize) -> Result<Vec<u32>, Error> {
         let collect = |chain: &Chain| {
             let file = if chain.version == Version::V2 { v2 } else { v1 };
@@ -155,6 +184,22 @@ mod tests {
         v1.write("cpu,cpuacct/a/cgroup.procs", "6\n");
         assert_eq!(v1.group("/a").threads(10).unwrap(), [5]);
         assert_eq!(v1.group("/a").processes(10).unwrap(), [6]);
+    }
+
+    #[test]
+    fn directories_are_those_of_v1_only() {
+        let v1 = Fake::new(V1);
+        for cgroup in ["a", "a/b", "a/b/c/d", "other"] {
+            v1.files(&format!("cpu,cpuacct/{cgroup}"), &[]);
+        }
+        let found = v1.group("/a").v1_directories(10).unwrap().unwrap();
+        let mut names: Vec<_> = found.iter().map(|dir| dir.path().file_name().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["a", "b", "c", "d"]);
+        assert!(v1.group("/a").v1_directories(3).unwrap().is_none());
+        let v2 = Fake::new(V2);
+        v2.files("unified/a", &[]);
+        assert!(v2.group("/a").v1_directories(10).unwrap().is_none());
     }
 
     #[test]

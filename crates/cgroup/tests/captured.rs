@@ -50,6 +50,8 @@ fn every_captured_v2_cgroup_is_understood() {
         assert_eq!(cpu.cpuset.unwrap().to_string(), "0", "{host}");
         let used = group.cpu_time().unwrap().unwrap();
         assert!(used.user.0 + used.system.0 > 0, "{host}");
+        let vm = group.vm().unwrap().unwrap();
+        assert!(vm.counters.get(&b"pgfault"[..]).is_some_and(|faults| *faults > 0), "{host}");
         group.io().unwrap().unwrap();
         group.hugetlb().unwrap();
     }

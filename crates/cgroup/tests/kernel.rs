@@ -90,6 +90,9 @@ fn memory_limits_and_usage_of_all_levels() {
     assert_eq!(memory.levels[1].limit, Limit::Value(Bytes(256 << 20)));
     assert!(memory.levels[1].usage > Bytes(8_000_000), "the parent's usage has the child's in it");
     assert!(memory.stat.anon > Bytes(8_000_000));
+    let faults = |group: &Group| group.vm().unwrap().unwrap().counters[&b"pgfault"[..]];
+    assert!(faults(&group) > 50, "programs were started in it");
+    assert!(faults(&machine.group(&pod)) >= faults(&group), "the parent counts the child's");
     // The limit changes at run time and the same group sees it.
     pod.set_memory(128 << 20);
     let memory = group.memory().unwrap().unwrap();

@@ -16,6 +16,10 @@ pub(crate) const MIN_READ_BUFFER: usize = 8192;
 pub(crate) const UNIQUE_RESEND: u64 = 1 << 63;
 /// `FUSE_GETATTR_FH`: the handle in the request is valid.
 pub(crate) const GETATTR_FH: u32 = 1;
+/// `FUSE_POLL_SCHEDULE_NOTIFY`: somebody waits, so a later change is to be told.
+pub(crate) const POLL_SCHEDULE_NOTIFY: u32 = 1;
+/// `FUSE_NOTIFY_POLL`: a message of our own accord, in the place where a reply has its error.
+pub(crate) const NOTIFY_POLL: i32 = 1;
 
 /// Request numbers, named as in `enum fuse_opcode`.
 pub(crate) mod opcode {
@@ -110,6 +114,8 @@ wire! {
     16 OpenOut { fh: u64, open_flags: u32, padding: u32 }
     8 WriteOut { size: u32, padding: u32 }
     8 PollOut { revents: u32, padding: u32 }
+    8 NotifyPollWakeupOut { kh: u64 }
+    24 PollWakeup { header: OutHeader, body: NotifyPollWakeupOut }
     80 StatfsOut {
         blocks: u64, bfree: u64, bavail: u64, files: u64, ffree: u64, bsize: u32, namelen: u32,
         frsize: u32, padding: u32, spare: [u32; 6],

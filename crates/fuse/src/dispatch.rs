@@ -158,8 +158,8 @@ fn call(
         Operation::Releasedir { fh } => fs.releasedir(node, fh),
         Operation::Statfs => reply.push(&abi::StatfsOut::from(&fs.statfs(ctx, node)?)),
         Operation::Access { mask } => fs.access(ctx, node, mask)?,
-        Operation::Poll { fh, events } => {
-            let revents = u32::from(fs.poll(ctx, node, fh, events)?.bits());
+        Operation::Poll { fh, poll } => {
+            let revents = u32::from(fs.poll(ctx, node, fh, poll)?.bits());
             reply.push(&abi::PollOut { revents, padding: 0 });
         }
         Operation::Refused(errno) => return Err(errno),

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::interrupt::Slot;
 use crate::reply::{DirSink, ReadBuf};
-use crate::types::{AttrReply, Caller, Entry, Fh, NodeId, OpenReply, Result, Statfs};
+use crate::types::{AttrReply, Caller, Entry, Fh, NodeId, OpenReply, Poll, Result, Statfs};
 
 /// The circumstances of one request.
 #[derive(Clone, Copy, Debug)]
@@ -174,18 +174,14 @@ pub trait Filesystem: Send + Sync {
         Err(Errno::NOSYS)
     }
 
-    /// Which of `events` an open file is ready for, answered at once.
+    /// What an open file is ready for, answered at once: a caller whose poll(2) may wait waits in
+    /// the kernel. If `poll` asks for it, a [`Notifier`](crate::Notifier) has to wake it later. The
+    /// kernel drops bits of the answer that were not asked for, but for `ERR` and `HUP`.
     ///
     /// # Errors
     /// By default `ENOSYS`: always ready to read and write, never asked again.
-    fn poll(
-        &self,
-        ctx: &Context<'_>,
-        node: NodeId,
-        fh: Fh,
-        events: PollFlags,
-    ) -> Result<PollFlags> {
-        let _ = (ctx, node, fh, events);
+    fn poll(&self, ctx: &Context<'_>, node: NodeId, fh: Fh, poll: Poll) -> Result<PollFlags> {
+        let _ = (ctx, node, fh, poll);
         Err(Errno::NOSYS)
     }
 }

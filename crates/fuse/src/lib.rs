@@ -16,6 +16,7 @@ mod filesystem;
 mod init;
 mod interrupt;
 mod mount;
+mod notify;
 mod reply;
 mod request;
 mod session;
@@ -26,11 +27,13 @@ pub use filesystem::{Context, Filesystem};
 pub use init::{Features, InitFlags, Negotiated};
 pub use interrupt::InFlight;
 pub use mount::{Connection, InitError, MountError, MountOptions, UnmountError, unmount};
+pub use notify::Notifier;
 pub use reply::{DirSink, ReadBuf};
 pub use rustix::event::PollFlags;
 pub use rustix::fs::{Access, OFlags};
 pub use rustix::io::Errno;
 pub use session::{Ended, ServeError, ServeHandle, Session, Stopper};
 pub use types::{
-    Attr, AttrReply, Caller, Entry, Fh, FileType, NodeId, OpenFlags, OpenReply, Result, Statfs,
+    Attr, AttrReply, Caller, Entry, Fh, FileType, NodeId, OpenFlags, OpenReply, Poll, PollHandle,
+    Result, Statfs,
 };

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use zerocopy::FromBytes;
 
 use crate::abi::{self, opcode};
-use crate::types::{Caller, Fh, NodeId};
+use crate::types::{Caller, Fh, NodeId, Poll, PollHandle};
 
 /// The most that one READ or READDIR may ask for. The kernel asks for at most `max_pages` pages,
 /// which with the largest pages (64 KiB) and its own bound (256) is just this.
@@ -85,7 +85,7 @@ pub(crate) enum Operation<'a> {
     },
     Poll {
         fh: Fh,
-        events: PollFlags,
+        poll: Poll,
     },
     Interrupt {
         unique: u64,
@@ -177,7 +177,12 @@ fn operation<'a>(
         }
         opcode::POLL => {
             let (poll, _) = take::<abi::PollIn>(body)?;
-            Operation::Poll { fh: Fh(poll.fh), events: poll_events(poll.events) }
+            let wanted = poll.flags & abi::POLL_SCHEDULE_NOTIFY != 0;
+            let notify = wanted.then_some(PollHandle(poll.kh));
+            Operation::Poll {
+                fh: Fh(poll.fh),
+                poll: Poll { events: poll_events(poll.events), notify },
+            }
         }
         opcode::INTERRUPT => {
             Operation::Interrupt { unique: take::<abi::InterruptIn>(body)?.0.unique }

@@ -14,6 +14,7 @@ use crate::dispatch::Dispatcher;
 use crate::filesystem::Filesystem;
 use crate::init::Negotiated;
 use crate::interrupt::InFlight;
+use crate::notify::Notifier;
 
 /// A connection that is mounted and initialised.
 ///
@@ -92,6 +93,12 @@ impl Session {
     #[must_use]
     pub fn negotiated(&self) -> &Negotiated {
         &self.negotiated
+    }
+
+    /// A way to tell the kernel something that it has not asked for.
+    #[must_use]
+    pub fn notifier(&self) -> Notifier {
+        Notifier::new(Arc::clone(&self.device))
     }
 
     /// Answers requests with `threads` threads until stopped or unmounted.

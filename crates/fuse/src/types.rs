@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 /// What a [`Filesystem`](crate::Filesystem) answers: a value, or the errno that the caller sees.
@@ -128,6 +129,19 @@ pub struct OpenReply {
     pub fh: Fh,
     /// How the kernel shall treat it.
     pub flags: OpenFlags,
+}
+
+/// The kernel's own name of an open file that somebody polls, the same as long as it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PollHandle(pub u64);
+
+/// What POLL asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// What the caller would like to be ready.
+    pub events: PollFlags,
+    /// Whom to wake when something becomes ready later; `None` where nobody waits.
+    pub notify: Option<PollHandle>,
 }
 
 /// Answer to STATFS. The file system's magic is `FUSE_SUPER_MAGIC` whatever is answered.

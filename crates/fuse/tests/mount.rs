@@ -9,81 +9,19 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use common::place::{Mountpoint, isolated};
 use common::{ENTRIES, HELLO, Tree, quiet_panics};
 use fuse::{
     Connection, Ended, Errno, Features, InitFlags, MountError, MountOptions, ServeHandle, Session,
     unmount,
 };
-use nix::sched::{CloneFlags, unshare};
-use rustix::mount::{MountPropagationFlags, mount_change};
-
-/// Runs `test` where its mounts are nobody else's.
-fn isolated(name: &str, test: impl FnOnce() + Send + 'static) {
-    if !testkit::need_root(name) || !testkit::need_fuse(name) {
-        return;
-    }
-    // A thread of its own: libtest may run tests on threads that it uses again.
-    let outcome = thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
-        test();
-    });
-    if let Err(panic) = outcome.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// A temporary directory to mount on, which is unmounted and removed again.
-struct Mountpoint(tempfile::TempDir);
-
-impl Mountpoint {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn options(&self) -> MountOptions {
-        MountOptions {
-            mountpoint: self.path().to_owned(),
-            subtype: "resview".to_owned(),
-            source: "resview-test".to_owned(),
-            allow_other: true,
-            default_permissions: true,
-            read_only: false,
-        }
-    }
-
-    fn session(&self) -> Session {
-        Connection::mount(&self.options()).unwrap().init(&Features::default()).unwrap()
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.path().join(name)
-    }
-
-    /// The line of /proc/self/mounts, as this thread's namespace has it.
-    fn line(&self) -> Option<String> {
-        let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
-        let path = self.path().to_str().unwrap();
-        mounts.lines().find(|line| line.split(' ').nth(1) == Some(path)).map(str::to_owned)
-    }
-}
-
-impl Drop for Mountpoint {
-    fn drop(&mut self) {
-        let _ = unmount(self.path()); // most tests have done so
-    }
-}
 
 fn serve(session: &Session, tree: &Arc<Tree>, threads: usize) -> ServeHandle {
     let threads = NonZeroUsize::new(threads).unwrap();

@@ -28,7 +28,7 @@ pub fn parse(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     lines(text).filter_map(parse_line)
 }
 
-fn parse_line(line: &[u8]) -> Option<Line<'_>> {
+pub(crate) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let colon = line.iter().position(|&byte| byte == b':')?;
     let (key, rest) = line.split_at(colon);
     let mut rest = fields(rest.get(1..)?);

@@ -1,6 +1,6 @@
 //! `/proc/swaps`: a header and one row per swap area. Source: proc_swaps(5), mm/swapfile.c.
 
-use crate::num::push_u64;
+use crate::num::{fields, lines, push_u64};
 use crate::units::Kib;
 
 /// The header, which is there even without swap.
@@ -22,6 +22,15 @@ pub struct Area<'a> {
     pub used: Kib,
     /// Its priority.
     pub priority: i32,
+}
+
+/// The devices that serve as swap as a whole or in part: the names of the rows of type `partition`.
+pub fn devices(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines(text).skip(1).filter_map(|line| {
+        let mut fields = fields(line);
+        let name = fields.next()?;
+        (fields.next()? == b"partition").then_some(name)
+    })
 }
 
 impl Area<'_> {
@@ -67,5 +76,13 @@ mod tests {
             " ".repeat(36),
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn swap_files_are_no_devices() {
+        let text =
+            [HEADER, b"/swap.img\tfile\t\t1\t\t0\t\t-2\n/dev/vdb    partition\t1\t\t0\t\t-3\n"];
+        assert!(devices(&text.concat()).eq([b"/dev/vdb"]));
+        assert_eq!(devices(b"\n\n/dev/sda\n").count(), 0);
     }
 }

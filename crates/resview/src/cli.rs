@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use procfmt::cpulist::CpuSet;
 use procfmt::units::{Bytes, Usec};
-use view::policy;
 
+use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
 use crate::size::{MemorySwap, parse_cpus, parse_memory_swap, parse_size};
+use crate::view_options::ViewOptions;
 
 /// Where the daemon mounts its view unless told otherwise.
 pub(crate) const DEFAULT_MOUNTPOINT: &str = "/var/lib/resview";
@@ -26,6 +27,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Run(RunOptions),
     Daemon(DaemonOptions),
+    Files(FilesOptions),
     #[command(name = "__stage", hide = true)]
     Stage(StageOptions),
 }
@@ -65,9 +67,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "LIST", value_parser = parse_cpu_list, allow_hyphen_values = true)]
     pub(crate) cpuset_cpus: Option<CpuSet>,
 
-    /// How the CPU count follows the CPU limits, if resview serves the view itself
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
-    pub(crate) cpu_count: CpuCount,
+    #[command(flatten, next_help_heading = "The view, if resview serves it itself")]
+    pub(crate) view: ViewOptions,
 
     /// Where to look for a running daemon's view
     #[arg(long, value_name = "DIR", default_value = DEFAULT_MOUNTPOINT)]
@@ -90,18 +91,40 @@ pub(crate) struct DaemonOptions {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_MOUNTPOINT)]
     pub(crate) mountpoint: PathBuf,
 
-    /// How the CPU count follows a container's CPU limits
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
-    pub(crate) cpu_count: CpuCount,
+    #[command(flatten)]
+    pub(crate) view: ViewOptions,
 
     /// What to log to standard error: error, warn, info, debug, trace [env: RESVIEW_LOG] [default:
     /// info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
 
+    /// Where to keep CPU accounts and load histories for the next daemon: on a tmpfs
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
+    pub(crate) runtime_dir: PathBuf,
+
+    /// cgroup v1: have the kernel count each container's disk I/O, for /proc/diskstats
+    ///
+    /// Current kernels do not count before somebody has set a throttling rule on a disk. This sets
+    /// an unlimited one on each and takes it away at once; the kernel then goes on counting, which
+    /// costs a little with each request to the disk. No effect on cgroup v2, which always counts.
+    #[arg(long)]
+    pub(crate) blkio_accounting: bool,
+
     /// How many threads answer reads [default: one per CPU, at most 8]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// List the virtual files, what becomes of each and of its lines, and what it is made from
+///
+/// virtual: the container's own, computed; host: the host's; absent: not there. A line is listed
+/// where it differs from its file. `--file NAME=POLICY` of the daemon changes a file's policy.
+#[derive(Args, Debug)]
+pub(crate) struct FilesOptions {
+    /// Print JSON, with all lines of each file
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// One of the processes that `resview run` makes of itself.
@@ -125,37 +148,6 @@ pub(crate) enum StageName {
     Exec,
     /// Prints what it sees.
     Report,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CpuCount {
-    /// As many as the cpuset has
-    Cpuset,
-    /// Also bounded by the quota, rounded up
-    #[default]
-    Quota,
-    /// Also bounded by the quota, rounded down, at least 1
-    QuotaFloor,
-    /// Also bounded by the CPU shares
-    Shares,
-}
-
-impl From<CpuCount> for policy::CpuCount {
-    fn from(policy: CpuCount) -> Self {
-        match policy {
-            CpuCount::Cpuset => Self::Cpuset,
-            CpuCount::Quota => Self::Quota,
-            CpuCount::QuotaFloor => Self::QuotaFloor,
-            CpuCount::Shares => Self::Shares,
-        }
-    }
-}
-
-impl std::fmt::Display for CpuCount {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = self.to_possible_value();
-        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
-    }
 }
 
 fn parse_cpu_list(text: &str) -> Result<CpuSet, String> {
@@ -225,10 +217,5 @@ mod tests {
         assert!(run(&["--memory-swap", "1g"]).is_err());
         let options = run(&["-m", "1g", "--memory-swap", "-1"]).unwrap();
         assert_eq!(options.memory_swap, Some(MemorySwap::Unlimited));
-    }
-
-    #[test]
-    fn policies_print_as_they_are_typed() {
-        assert_eq!(CpuCount::QuotaFloor.to_string(), "quota-floor");
     }
 }

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
-use view::policy::Policy;
+use viewfs::Upkeep;
 
 use crate::cli::{DEFAULT_MOUNTPOINT, DaemonOptions};
 use crate::exit_codes;
 use crate::logging;
 use crate::mountpoint::{Occupied, check_empty, check_free};
+use crate::runtime_dir;
 use crate::serve::{ServeOptions, Subtype};
 use crate::service::{Service, default_threads};
 
@@ -28,11 +29,17 @@ pub(crate) fn main(options: &DaemonOptions) -> ExitCode {
 fn run(options: &DaemonOptions) -> anyhow::Result<()> {
     logging::start(options.log.as_deref(), "info")?;
     let mountpoint = prepare(&options.mountpoint)?;
+    let upkeep = Upkeep {
+        histories: Some(runtime_dir::histories(&options.runtime_dir, &mountpoint)),
+        blkio_accounting: options.blkio_accounting,
+    };
     let options = ServeOptions {
         mountpoint,
+        upkeep,
         subtype: Subtype::Resview,
-        policy: Policy { cpu_count: options.cpu_count.into(), ..Policy::default() },
+        policy: options.view.policy()?,
         threads: options.threads.unwrap_or_else(default_threads),
+        triggers: true,
     };
     let service = Service::start(&options, &[])?;
     notify(NotifyState::Ready);

@@ -7,14 +7,17 @@
 mod cli;
 mod daemon;
 mod exit_codes;
+mod files;
 mod logging;
 mod lxcfs;
 mod mountinfo;
 mod mountpoint;
 mod run;
+mod runtime_dir;
 mod serve;
 mod service;
 mod size;
+mod view_options;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(options) => run::main(&options),
         Command::Daemon(options) => daemon::main(&options),
+        Command::Files(options) => files::main(&options),
         Command::Stage(stage) => run::stage(&stage),
     }
 }

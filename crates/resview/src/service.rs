@@ -2,11 +2,13 @@
 //! somebody unmounts the view.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -26,7 +28,7 @@ enum Event {
 pub(crate) struct Service {
     serving: Arc<Serving>,
     events: Receiver<Event>,
-    mountpoint: std::path::PathBuf,
+    mountpoint: PathBuf,
 }
 
 /// How long readers may take to leave a view that is being unmounted. After that it goes from the
@@ -83,13 +85,16 @@ impl Service {
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        let unmounted = umount2(&self.mountpoint, MntFlags::UMOUNT_NOFOLLOW);
-        if unmounted.is_err() {
-            // Somebody has a file open. Take the mount away all the same; they keep their file
-            // until this process ends.
-            umount2(&self.mountpoint, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
-                .with_context(|| format!("cannot unmount {}", self.mountpoint.display()))?;
+        // First what is mounted on the tree, which is busy until then.
+        if let Some(pressure) = self.serving.pressure_mountpoint() {
+            match unmount(pressure) {
+                // Unmounted from outside.
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(error) => tracing::warn!(%error, "cannot unmount {}", pressure.display()),
+            }
         }
+        unmount(&self.mountpoint)
+            .with_context(|| format!("cannot unmount {}", self.mountpoint.display()))?;
         loop {
             match self.events.recv_timeout(PATIENCE) {
                 Ok(Event::Ended(result)) => return result,
@@ -101,6 +106,13 @@ impl Service {
             }
         }
     }
+}
+
+/// Unmounts at once, or, if somebody has a file open, takes the mount and what is on it out of
+/// sight; they keep their file until this process ends.
+fn unmount(mountpoint: &Path) -> nix::Result<()> {
+    umount2(mountpoint, MntFlags::UMOUNT_NOFOLLOW)
+        .or_else(|_| umount2(mountpoint, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW))
 }
 
 fn signal_loop(mut signals: Signals, events: Sender<Event>) -> impl FnOnce() {

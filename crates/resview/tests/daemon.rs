@@ -28,6 +28,7 @@ impl Daemon {
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         let mut command = in_private_mounts(Path::new(RESVIEW));
         command.arg("daemon").arg("--mountpoint").arg(&mountpoint).args(options);
+        command.arg("--runtime-dir").arg(dir.path().join("run"));
         command.env("NOTIFY_SOCKET", dir.path().join("notify")).stderr(Stdio::inherit());
         let running = Running::start(&mut command);
         socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
@@ -113,7 +114,8 @@ fn unmounting_it_from_outside_ends_it() {
     let daemon = Daemon::start(&[]);
     let pid = daemon.running.pid().to_string();
     let mut umount = Command::new("nsenter");
-    umount.args(["-t", &pid, "-m", "umount"]).arg(&daemon.mountpoint);
+    // The pressure files are mounted on the tree.
+    umount.args(["-t", &pid, "-m", "umount", "-R"]).arg(&daemon.mountpoint);
     assert!(umount.status().unwrap().success());
     assert_eq!(daemon.running.end().0.code(), Some(0));
 }

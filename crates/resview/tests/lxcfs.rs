@@ -38,11 +38,16 @@ impl Place {
     fn start(&self, options: &[&str]) -> Lxcfs {
         let mut command = in_private_mounts(&self.path("lxcfs"));
         command.args(options).arg("-p").arg(self.path("lxcfs.pid")).arg(self.path("mnt"));
+        command.arg("--runtime-dir").arg(self.path("run"));
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (pid, mountpoint) = (child.id(), self.path("mnt"));
         // Mounted, and the pidfile was written before.
         eventually("lxcfs is mounted", || mounted(pid, &mountpoint).is_some());
+        if Path::new("/proc/pressure").exists() {
+            let pressure = mountpoint.join("proc/pressure");
+            eventually("and its pressure files", || mounted(pid, &pressure).is_some());
+        }
         Lxcfs { child, stderr }
     }
 }
@@ -226,10 +231,36 @@ fn unmounting_it_from_outside_exits_zero() {
     let lxcfs = place.start(&[]);
     let pid = lxcfs.child.id().to_string();
     let mut umount = Command::new("nsenter");
-    umount.args(["-t", &pid, "-m", "umount"]).arg(place.path("mnt"));
+    umount.args(["-t", &pid, "-m", "umount", "-R"]).arg(place.path("mnt"));
     assert!(umount.status().unwrap().success());
     assert_eq!(lxcfs.end(), Some(0));
     assert!(!place.path("lxcfs.pid").exists());
+}
+
+#[test]
+fn it_lists_the_files_of_lxcfs_and_no_others_unless_told_to() {
+    if !can_serve("it_lists_the_files_of_lxcfs_and_no_others_unless_told_to") {
+        return;
+    }
+    let place = Place::new();
+    let listed = |options: &[&str]| {
+        let lxcfs = place.start(options);
+        let proc = seen_by(lxcfs.child.id(), &place.path("mnt/proc"));
+        let names = std::fs::read_dir(&proc).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| name != "pressure");
+        names.sort();
+        let has_vmstat = proc.join("vmstat").exists();
+        lxcfs.signal(Signal::TERM);
+        assert_eq!(lxcfs.end(), Some(0));
+        (names, has_vmstat)
+    };
+    let lxcfs_has =
+        ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+    let (names, has_vmstat) = listed(&[]);
+    assert_eq!((names, has_vmstat), (lxcfs_has.map(str::to_owned).into(), false));
+    let (names, has_vmstat) = listed(&["-o", "resview.files=all"]);
+    assert!(has_vmstat && names.contains(&"softirqs".to_owned()), "{names:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the readers hand to the view: one container's cgroup values in typed form, the same for
 //! cgroup v1 and v2. The mapping from the kernel's files is the readers' affair (crate `cgroup`).
 
+use std::collections::BTreeMap;
+
 use procfmt::cpulist::CpuSet;
 use procfmt::limit::Limit;
 use procfmt::units::{Bytes, Usec};
@@ -92,6 +94,17 @@ pub struct MemoryStat {
     pub swap: Option<Bytes>,
 }
 
+/// What the memory controller counts in the terms of `/proc/vmstat`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmInput {
+    /// The container's own `memory.stat` by key: page faults, reclaim, and sizes too. On v1 the
+    /// keys with the prefix `total_`, without it.
+    pub counters: BTreeMap<Box<[u8]>, u64>,
+    /// How many processes the OOM killer has killed: `oom_kill` of v2 `memory.events`, v1
+    /// `memory.oom_control`.
+    pub oom_kills: u64,
+}
+
 /// One huge page size of the hugetlb controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HugetlbInput {
@@ -103,6 +116,40 @@ pub struct HugetlbInput {
     pub current: Bytes,
     /// v2 `hugetlb.<size>.rsvd.current`; v1: zero.
     pub reserved: Bytes,
+}
+
+/// How the container's memory lies on the NUMA nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumaInput {
+    /// `cpuset.mems.effective` (v2), `cpuset.effective_mems` (v1): the nodes from which the
+    /// container may get memory; `None` without a cpuset controller.
+    pub mems: Option<CpuSet>,
+    /// `memory.numa_stat` by node; `None` where the kernel does not say.
+    pub nodes: Option<BTreeMap<u32, NodeInput>>,
+    /// `hugetlb.<size>.numa_stat` by page size; sizes of which the kernel does not say it are left
+    /// out.
+    pub hugetlb: Vec<NodeHugetlb>,
+}
+
+/// What the container has on one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeInput {
+    /// The keys that `memory.numa_stat` has. v1 has three: the anon LRU lists → `anon`, the file
+    /// LRU lists → `file`, the unevictable one → `unevictable`.
+    pub stat: MemoryStat,
+    /// All of it: v2 anon + file + kernel stacks + page tables + slabs, v1 `hierarchical_total`.
+    pub used: Bytes,
+    /// v2's keys that count events (`workingset_*`, `pgdemote_*`, `pgpromote_*`).
+    pub events: BTreeMap<Box<[u8]>, u64>,
+}
+
+/// Huge pages of one size in use on each node, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeHugetlb {
+    /// The page size.
+    pub size: Bytes,
+    /// In use, by node.
+    pub nodes: BTreeMap<u32, Bytes>,
 }
 
 /// What bounds the container's CPUs.

@@ -29,3 +29,5 @@ pub use resource::cpus::Cpus;
 pub use resource::disks::Disks;
 pub use resource::load::{LoadHistory, Sample, Tasks};
 pub use resource::memory::{HostMemory, HugePagePool, HugePages, Memory};
+pub use resource::nodes::{HostNode, Node, NodeMemory, Nodes};
+pub use resource::vm::{DirtyLimit, HostVm, Vm};

@@ -11,12 +11,19 @@ use procfmt::limit::Limit;
 use procfmt::meminfo::{self, Totals};
 use procfmt::stat::CpuTicks;
 use procfmt::units::{Bytes, Kib, Ticks, Usec};
-use procfmt::{cpuinfo, diskstats, loadavg, stat, uptime};
+use procfmt::{
+    cpuinfo, diskstats, loadavg, partitions, per_cpu, schedstat, stat, uptime, vmstat, zoneinfo,
+};
 use testkit::fixture;
-use view::catalogue::{PROC_FILES, ProcFile, SysCpu, sys_cpu};
-use view::input::{CpuInput, DeviceIo, MemoryInput, MemoryLevel, MemoryStat, Quota, SwapLevel};
+use view::catalogue::{PROC_FILES, ProcFile, Sys, sys};
+use view::input::{
+    CpuInput, DeviceIo, MemoryInput, MemoryLevel, MemoryStat, NumaInput, Quota, SwapLevel, VmInput,
+};
 use view::policy::{CpuCount, Policy};
-use view::{Clock, CpuTimes, Cpus, Disks, HostMemory, Memory, ResourceView, Sample, Tasks};
+use view::{
+    Clock, CpuTimes, Cpus, DirtyLimit, Disks, HostMemory, HostNode, HostVm, Memory, Nodes,
+    ResourceView, Sample, Tasks, Vm,
+};
 
 /// The captured hosts.
 fn hosts() -> Vec<String> {
@@ -41,6 +48,23 @@ fn has(host: &str, path: &str) -> bool {
 /// The files of the catalogue that were captured of a host.
 fn files(host: &str) -> impl Iterator<Item = &'static ProcFile> {
     PROC_FILES.iter().filter(move |file| has(host, &format!("proc/{}", file.name)))
+}
+
+/// The page size of all captured hosts.
+const PAGE: Kib = Kib(4);
+
+/// The host's nodes with memory, as far as its zones tell.
+fn nodes(host: &str) -> Vec<HostNode> {
+    let text = if has(host, "proc/zoneinfo") { fixture(host, "proc/zoneinfo") } else { vec![] };
+    let mut nodes: Vec<HostNode> = Vec::new();
+    for zone in zoneinfo::parse(&text) {
+        let total = Kib(zone.managed() * PAGE.0);
+        match nodes.iter_mut().find(|node| node.number == zone.node) {
+            Some(node) => node.total += total,
+            None => nodes.push(HostNode { number: zone.node, total, ..Default::default() }),
+        }
+    }
+    nodes
 }
 
 /// A container of 50 MiB, 100 MiB of swap and one and a half CPUs on that host.
@@ -70,22 +94,28 @@ fn container(host: &str) -> ResourceView {
         times.rows.push((cpu, row));
     }
     let sample = Sample { running: 1, blocked: 0, total: 3, last_pid: 42 };
+    let memory = Memory::new(&input, Some(&[]), &host_memory, &policy);
+    let counters = [(b"pgfault"[..].into(), 21), (b"workingset_refault_file"[..].into(), 22)];
+    let vm_input = VmInput { counters: counters.into(), oom_kills: 23 };
+    let dirty = DirtyLimit { ratio: 20, ..Default::default() };
+    let host_vm = HostVm {
+        page_size: PAGE.bytes(),
+        huge_page_size: Bytes(2 * MIB),
+        dirty,
+        ..Default::default()
+    };
+    let io = vec![DeviceIo { major: 254, rios: 7, rbytes: Bytes(MIB), ..Default::default() }];
     ResourceView {
-        memory: Some(Memory::new(&input, Some(&[]), &host_memory, &policy)),
+        nodes: Some(Nodes::new(&NumaInput::default(), &nodes(host), &cpus, Some(&memory))),
+        vm: Some(Vm::new(vm_input, &io, host_vm)),
+        slabs: Some(Vec::new()),
+        memory: Some(memory),
         cpus: Some(cpus),
         cpu_times: Some(times),
         clock: Some(Clock { uptime: Usec(1_000_000), btime: None }),
         tasks: Some(Tasks { averages: [12, 5, 1], sample }),
-        disks: Some(Disks::new(
-            vec![DeviceIo {
-                major: 254,
-                minor: 0,
-                rios: 7,
-                rbytes: Bytes(MIB),
-                ..Default::default()
-            }],
-            vec![(259, 0)],
-        )),
+        disks: Some(Disks::new(io, vec![(259, 0)])),
+        thread_siblings: None,
         user_hz: 100,
     }
 }
@@ -126,7 +156,11 @@ fn with_no_limits_set_the_hosts_bytes_come_out_unchanged() {
         let all_cpus = ResourceView { cpus: Some(everything), ..Default::default() };
         for file in files(&host) {
             let text = fixture(&host, &format!("proc/{}", file.name));
-            for view in [&ResourceView::default(), &all_cpus] {
+            // Of these tables only the columns are about CPUs; the counts are never the host's.
+            let counts = ["interrupts", "softirqs"].contains(&file.name);
+            for view in
+                [&ResourceView::default(), &all_cpus].into_iter().take(2 - usize::from(counts))
+            {
                 assert!(render(&text, file.name, view) == text, "{host} {}", file.name);
             }
         }
@@ -165,6 +199,72 @@ fn parse_and_print_give_the_hosts_bytes() {
 }
 
 #[test]
+fn parse_and_print_give_the_hosts_bytes_of_tables() {
+    for host in hosts().iter().filter(|host| has(host, "proc/zoneinfo")) {
+        let text = |name: &str| fixture(host, &format!("proc/{name}"));
+        let same = |out: &[u8], name: &str| {
+            assert_eq!(
+                String::from_utf8_lossy(out),
+                String::from_utf8_lossy(&text(name)),
+                "{host} {name}"
+            );
+        };
+        let mut out = Vec::new();
+        vmstat::parse(&text("vmstat")).for_each(|line| line.write(&mut out));
+        same(&out, "vmstat");
+
+        let mut out = partitions::HEADER.to_vec();
+        partitions::parse(&text("partitions")).for_each(|row| row.write(&mut out));
+        same(&out, "partitions");
+
+        // Both tables have columns for the same CPUs; in softirqs also for those offline.
+        let softirqs = text("softirqs");
+        let header = softirqs.split(|&byte| byte == b'\n').next().unwrap();
+        let names = String::from_utf8_lossy(header);
+        let cpus = names.split_whitespace().map(|name| name["CPU".len()..].parse().unwrap());
+        let mut out = Vec::new();
+        per_cpu::write_header(per_cpu::SOFTIRQS_INDENT, cpus, &mut out);
+        assert_eq!(out.strip_suffix(b"\n").unwrap(), header, "{host} softirqs");
+        let rows = softirqs.split(|&byte| byte == b'\n').count() - 2;
+        assert_eq!(per_cpu::softirqs(&softirqs).count(), rows, "{host} softirqs");
+        let interrupts = text("interrupts");
+        let mut out = Vec::new();
+        per_cpu::write_header(per_cpu::INTERRUPTS_INDENT, online(host).iter(), &mut out);
+        // Indented by one more blank for a thousand interrupt lines, and since 7.2.
+        assert!(interrupts.trim_ascii_start().starts_with(out.trim_ascii()), "{host} interrupts");
+
+        if has(host, "proc/schedstat") {
+            let lines = schedstat::parse(&text("schedstat"))
+                .filter(|line| *line == schedstat::Line::Cpu(9))
+                .count();
+            assert_eq!(lines, online(host).len() as usize, "{host} schedstat");
+        }
+        zones_print_as_the_hosts(host, &text("zoneinfo"));
+    }
+}
+
+/// All of the host's lines but those about one CPU's pages.
+fn zones_print_as_the_hosts(host: &str, text: &[u8]) {
+    let mut out = Vec::new();
+    for zone in zoneinfo::parse(text) {
+        zone.write_header(&mut out);
+        if !zone.node_stats.is_empty() {
+            zoneinfo::write_node_stats_header(&mut out);
+        }
+        let own = |stat: &zoneinfo::Stat<'_>, out: &mut Vec<u8>| stat.write_with(stat.value, out);
+        zone.node_stats.iter().chain(&zone.pages).for_each(|stat| own(stat, &mut out));
+        out.extend_from_slice(b"        protection\n");
+        zone.zone_stats.iter().chain(&zone.tail).for_each(|stat| own(stat, &mut out));
+    }
+    let text = String::from_utf8_lossy(text);
+    let per_cpu = ["  pagesets", "    cpu:", "              ", "  vm stats"];
+    let kept = text.lines().filter(|line| !per_cpu.iter().any(|start| line.starts_with(start)));
+    let expected: String =
+        kept.map(|line| line.split(": (").next().unwrap().to_owned() + "\n").collect();
+    assert_eq!(String::from_utf8_lossy(&out), expected, "{host} zoneinfo");
+}
+
+#[test]
 fn all_cpu_files_agree() {
     for host in hosts() {
         let view = container(&host);
@@ -177,8 +277,8 @@ fn all_cpu_files_agree() {
             .filter_map(|(line, _)| if let stat::Line::Cpu(cpu) = line { Some(cpu) } else { None })
             .collect();
         let mut in_online = Vec::new();
-        let SysCpu::Virtual(online) = sys_cpu("online") else { panic!("online is not virtual") };
-        online(b"0\n", &view, &mut in_online).unwrap();
+        let Sys::Virtual(online) = sys("cpu/online") else { panic!("online is not virtual") };
+        online.render(b"0\n", &view, &mut in_online).unwrap();
         assert_eq!(in_stat, visible, "{host}");
         assert_eq!(CpuSet::parse_list(&in_online).unwrap(), visible, "{host}");
         // Every architecture prints a stanza for each online CPU.
@@ -216,5 +316,28 @@ fn no_host_memory_survives() {
             let is_hosts = line.value == totals.mem_total.0 || line.value == totals.mem_free.0;
             assert!(line.value == 0 || !is_hosts, "{host}: {}", String::from_utf8_lossy(line.key));
         }
+    }
+}
+
+#[test]
+fn vmstat_zoneinfo_interrupts_not_host() {
+    // 50 MiB in pages; nothing else that is counted here is more.
+    const MOST: u64 = 12_800;
+    for host in hosts().iter().filter(|host| has(host, "proc/zoneinfo")) {
+        let view = container(host);
+        let text = |name: &str| render(&fixture(host, &format!("proc/{name}")), name, &view);
+        for line in vmstat::parse(&text("vmstat")) {
+            assert!(line.value <= MOST, "{host}: {}", String::from_utf8_lossy(line.key));
+        }
+        let zoneinfo = text("zoneinfo");
+        let zones = zoneinfo::parse(&zoneinfo);
+        assert_eq!(zones.iter().map(zoneinfo::Zone::managed).sum::<u64>(), MOST, "{host}");
+        for zone in zones {
+            let stats = zone.node_stats.iter().chain(&zone.pages).chain(&zone.zone_stats);
+            for stat in stats.chain(&zone.tail) {
+                assert!(stat.value <= MOST, "{host}: {}", String::from_utf8_lossy(stat.key));
+            }
+        }
+        assert_eq!(text("interrupts").split(|&byte| byte == b'\n').count(), 2, "{host}");
     }
 }

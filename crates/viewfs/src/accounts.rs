@@ -1,4 +1,8 @@
 //! The CPU accounts of all containers that were asked about.
+//!
+//! No counter falls when the daemon is started anew. Each account is written down after its step
+//! and before anybody reads the rows, so the next daemon goes on from the rows that were printed
+//! last, or from later ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,18 +15,35 @@ use view::{CpuAccount, CpuTimes, Hint, Step};
 
 use crate::clocks::monotonic;
 use crate::gather::GatherError;
+use crate::store::{Kind, Saved, StateDir, Store};
 
-/// So many accounts are kept; beyond that, those longest not stepped are closed. An account takes
-/// about 100 bytes per CPU.
+/// So many accounts are kept, unless that takes too much memory on a machine with many CPUs; beyond
+/// that, those that nobody asks for are closed.
 const MOST: usize = 16_384;
+/// How much memory the accounts may take, in bytes.
+const MOST_BYTES: usize = 64 << 20;
 
 /// One account per container.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Accounts {
     by_container: Mutex<HashMap<ContainerKey, Arc<Mutex<Option<CpuAccount>>>>>,
+    most: usize,
+    store: Option<Store>,
 }
 
 impl Accounts {
+    /// The accounts that the last daemon left in `state`, on a machine with so many CPUs at most.
+    pub(crate) fn open(state: Option<&StateDir>, cpus: usize) -> Self {
+        let bytes = CpuAccount::saved_bytes(cpus);
+        let kind = Kind { name: "cpu-accounts", version: 1, most: bytes };
+        let (store, saved) = StateDir::store_of(state, kind);
+        let accounts = saved.iter().filter_map(restored);
+        let by_container =
+            accounts.map(|(key, account)| (key, Arc::new(Mutex::new(Some(account)))));
+        let by_container = Mutex::new(by_container.collect());
+        Self { by_container, most: (MOST_BYTES / bytes).clamp(256, MOST), store }
+    }
+
     /// The container's CPU times, after a step if at least a clock tick has passed since the last.
     ///
     /// `read` gives the counters and the hint, or `None` where nothing counts CPU time. It is
@@ -47,21 +68,43 @@ impl Accounts {
                 Some(account) => account.step(&step),
                 None => *account = Some(CpuAccount::open(&step, age)),
             }
+            self.keep(container, account.as_ref());
         }
         Ok(account.as_ref().map(|account| account.times(visible, user_hz)))
     }
 
+    fn keep(&self, container: ContainerKey, account: Option<&CpuAccount>) {
+        if let (Some(store), Some(account)) = (&self.store, account) {
+            let mut record = Vec::new();
+            account.save(&mut record);
+            store.put(container, &record);
+        }
+    }
+
     fn account(&self, container: ContainerKey) -> Arc<Mutex<Option<CpuAccount>>> {
         let mut accounts = self.by_container.lock().unwrap_or_else(PoisonError::into_inner);
-        if accounts.len() >= MOST && !accounts.contains_key(&container) {
+        if accounts.len() >= self.most && !accounts.contains_key(&container) {
             // One whose container is being read now is locked, and not idle.
-            accounts.retain(|_, account| {
-                let Ok(account) = account.try_lock() else { return true };
-                account.as_ref().is_some_and(|account| monotonic() < account.stepped_at() + IDLE)
+            let is_idle = |account: &Mutex<Option<CpuAccount>>| {
+                let Ok(account) = account.try_lock() else { return false };
+                account.as_ref().is_none_or(|account| monotonic() >= account.stepped_at() + IDLE)
+            };
+            accounts.retain(|&container, account| {
+                let stays = !is_idle(account);
+                if let (false, Some(store)) = (stays, &self.store) {
+                    store.forget(container);
+                }
+                stays
             });
         }
         Arc::clone(accounts.entry(container).or_default())
     }
+}
+
+/// An account as the last daemon left it. One from the future would never be stepped.
+fn restored((container, record): &Saved) -> Option<(ContainerKey, CpuAccount)> {
+    let account = CpuAccount::restore(record)?;
+    (account.stepped_at() <= monotonic()).then_some((*container, account))
 }
 
 /// An account that nobody has asked for in a quarter of an hour may be closed.
@@ -77,7 +120,7 @@ mod tests {
 
     #[test]
     fn at_most_one_step_per_tick() {
-        let accounts = Accounts::default();
+        let accounts = Accounts::open(None, 1);
         let visible = CpuSet::first(1);
         let mut reads = 0;
         for _ in 0..2 {
@@ -92,8 +135,37 @@ mod tests {
     }
 
     #[test]
+    fn rows_go_on_after_a_restart() {
+        let runtime = tempfile::tempdir().unwrap();
+        let host = hostfs::HostFs::at("/proc", "/sys").unwrap();
+        let visible = CpuSet::first(2);
+        let read = |user, per_cpu: [u64; 2]| {
+            let hint = Hint::Busy(per_cpu.map(Usec).to_vec());
+            move || Ok(Some((used(user), hint)))
+        };
+        let age = Usec(1);
+        let before = {
+            let state = StateDir::open(runtime.path(), &host).unwrap();
+            let accounts = Accounts::open(Some(&state), 2);
+            accounts.times(ContainerKey(1), age, &visible, 1000, read(0, [0, 0])).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let gained = read(10_000, [0, 10_000]);
+            accounts.times(ContainerKey(1), age, &visible, 1000, gained).unwrap().unwrap()
+        };
+        assert_eq!([before.rows[0].1.user.0, before.rows[1].1.user.0], [0, 10]);
+        let state = StateDir::open(runtime.path(), &host).unwrap();
+        let accounts = Accounts::open(Some(&state), 2);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let next = read(12_000, [0, 12_000]);
+        let after = accounts.times(ContainerKey(1), age, &visible, 1000, next).unwrap().unwrap();
+        // Not spread evenly, as for a container that is seen for the first time.
+        assert_eq!([after.rows[0].1.user.0, after.rows[1].1.user.0], [0, 12]);
+        assert!(after.total.idle > before.total.idle);
+    }
+
+    #[test]
     fn containers_have_accounts_of_their_own() {
-        let accounts = Accounts::default();
+        let accounts = Accounts::open(None, 1);
         let visible = CpuSet::first(1);
         for (container, user) in [(ContainerKey(1), 5_000_000), (ContainerKey(2), 7_000_000)] {
             let read = || Ok(Some((used(user), Hint::None)));

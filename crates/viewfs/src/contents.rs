@@ -7,19 +7,23 @@ use cgroup::{Controller, Layout};
 use container::{Container, Identifier};
 use fuse::Errno;
 use hostfs::{Dir, HostFs};
-use view::Cpus;
-use view::catalogue::{ProcFile, SYS_CPU_NEEDS, SysCpu, sys_cpu};
-use view::policy::Policy;
+use view::catalogue::{FilePolicy, PRESSURE, ProcFile, SYS_DIRECTORIES, Sys, sys, sys_name};
+use view::policy::{CpuNumbers, Policy};
+use view::{Cpus, Nodes};
 
 use crate::gather::{Gather, GatherError, HostText};
+use crate::linux32::{self, Linux32};
+use crate::upkeep::Upkeep;
 
 /// Who asks, and what they get to read.
 #[derive(Debug)]
 pub struct Contents {
     host: Arc<HostFs>,
-    host_cpu: Dir,
+    /// `/sys/devices/system`
+    host_sys: Dir,
     identifier: Identifier,
     gather: Gather,
+    linux32: Linux32,
     policy: Policy,
     /// Off: everybody gets the host's content.
     is_virtual: AtomicBool,
@@ -48,18 +52,20 @@ impl Contents {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn of_this_host(policy: Policy) -> Result<Self, StartError> {
+    pub fn of_this_host(policy: Policy, upkeep: &Upkeep) -> Result<Self, StartError> {
         let host = Arc::new(HostFs::mount()?);
         container::check_namespaces(&host)?;
         let layout = Arc::new(Layout::detect(&host)?);
-        let host_cpu = host.sys.open_dir("devices/system/cpu")?;
+        let host_sys = host.sys.open_dir("devices/system")?;
         log_missing_controllers(&layout);
         log_unknown_lines(&host)?;
+        log_overrides(&policy);
         Ok(Self {
-            identifier: Identifier::new(Arc::clone(&host), Arc::clone(&layout))?,
-            gather: Gather::start(Arc::clone(&host), policy)?,
+            gather: Gather::start(Arc::clone(&host), &layout, policy.clone(), upkeep)?,
+            identifier: Identifier::new(Arc::clone(&host), layout)?,
+            linux32: Linux32::new(Arc::clone(&host)),
             host,
-            host_cpu,
+            host_sys,
             policy,
             is_virtual: AtomicBool::new(true),
         })
@@ -87,15 +93,34 @@ impl Contents {
         })
     }
 
+    /// Whether the tree has this file. Not where this kernel lacks it: a container engine would
+    /// make an empty file of it.
+    pub(crate) fn serves(&self, file: &ProcFile) -> bool {
+        let wanted = self.lists(file.name, file.in_lxcfs);
+        wanted && self.host.proc.stat(file.name).is_ok()
+    }
+
+    /// Whether the thread `tid` gets the text for 32-bit programs of this file.
+    pub(crate) fn is_linux32(&self, file: &ProcFile, tid: u32) -> bool {
+        linux32::may_differ(file.name) && linux32::is_linux32(self.identifier.personality(tid))
+    }
+
     /// The content of a file of `/proc`.
     pub(crate) fn proc_file(
         &self,
         file: &ProcFile,
+        is_linux32: bool,
         container: Option<&Arc<Container>>,
     ) -> fuse::Result<Vec<u8>> {
         let mut text = Vec::new();
-        self.host.kept_proc.read(file.name, &mut text).map_err(|error| error.errno())?;
-        let Some(container) = container.filter(|_| self.shows_own(file)) else { return Ok(text) };
+        if is_linux32 {
+            text.extend_from_slice(&self.linux32.cpuinfo()?);
+        } else {
+            self.host.kept_proc.read(file.name, &mut text).map_err(|error| error.errno())?;
+        }
+        let Some(container) = container.filter(|_| self.shows_own(file.name)) else {
+            return Ok(text);
+        };
         let host = HostText { file: file.name, text: &text };
         let view = self.gathered(self.gather.view(file.needs, container, host))?;
         let mut out = Vec::with_capacity(text.len());
@@ -103,21 +128,22 @@ impl Contents {
         Ok(out)
     }
 
-    /// The content of a file below `/sys/devices/system/cpu`.
-    pub(crate) fn sys_cpu_file(
+    /// The content of a file below `/sys/devices/system`.
+    pub(crate) fn sys_file(
         &self,
         path: &str,
         container: Option<&Arc<Container>>,
     ) -> fuse::Result<Vec<u8>> {
         let mut text = Vec::new();
-        self.host_cpu.read(path, &mut text).map_err(|error| error.errno())?;
-        let (Some(container), SysCpu::Virtual(render)) = (container, sys_cpu(path)) else {
+        let host_path = crate::sys::on_host(self, path, container)?;
+        self.host_sys.read(host_path.as_ref(), &mut text).map_err(|error| error.errno())?;
+        let (Some(container), Sys::Virtual(file)) = (container, sys(path)) else {
             return Ok(text);
         };
         let host = HostText { file: path, text: &text };
-        let view = self.gathered(self.gather.view(SYS_CPU_NEEDS, container, host))?;
+        let view = self.gathered(self.gather.view(file.needs, container, host))?;
         let mut out = Vec::with_capacity(text.len());
-        self.rendered(render(&text, &view, &mut out))?;
+        self.rendered(file.render(&text, &view, &mut out))?;
         Ok(out)
     }
 
@@ -127,13 +153,66 @@ impl Contents {
         self.gathered(self.gather.cpus(container)).map(Some)
     }
 
-    /// The host's `/sys/devices/system/cpu`.
-    pub(crate) fn host_cpu(&self) -> &Dir {
-        &self.host_cpu
+    /// The host's own `/proc` and `/sys`.
+    pub(crate) fn host(&self) -> &HostFs {
+        &self.host
     }
 
-    fn shows_own(&self, file: &ProcFile) -> bool {
-        self.policy.loadavg || file.name != "loadavg"
+    /// Whether there are pressure files: not where the operator wants none, nor with `psi=0`, nor
+    /// where the kernel was built without.
+    #[must_use]
+    pub fn has_pressure(&self) -> bool {
+        self.lists(PRESSURE, true) && self.host.proc.stat("pressure").is_ok()
+    }
+
+    /// The container's NUMA nodes, without their memory; `None`: the host's.
+    pub(crate) fn nodes(&self, container: Option<&Arc<Container>>) -> fuse::Result<Option<Nodes>> {
+        let Some(container) = container else { return Ok(None) };
+        let nodes =
+            self.gather.cpus(container).and_then(|cpus| self.gather.nodes(container, &cpus, None));
+        self.gathered(nodes).map(Some)
+    }
+
+    /// Whether the tree has this directory of `/sys/devices/system`. A kernel without `CONFIG_NUMA`
+    /// has no `node`.
+    pub(crate) fn serves_directory(&self, name: &str) -> bool {
+        let in_lxcfs = SYS_DIRECTORIES.iter().any(|one| one.name == name && one.in_lxcfs);
+        let wanted = sys_name(name).is_none_or(|name| self.lists(name, in_lxcfs));
+        wanted && self.host_sys.stat(name).is_ok()
+    }
+
+    /// Whether containers may see their CPUs under other numbers than the kernel's.
+    pub(crate) fn may_renumber_cpus(&self) -> bool {
+        self.policy.cpu_numbers != CpuNumbers::Kernel
+    }
+
+    /// The host's `/sys/devices/system`.
+    pub(crate) fn host_sys(&self) -> &Dir {
+        &self.host_sys
+    }
+
+    /// The container of the thread `tid` that reads below a directory of `/sys/devices/system`;
+    /// `None` also where all get the host's.
+    pub(crate) fn identify_for(
+        &self,
+        path: &str,
+        tid: u32,
+    ) -> fuse::Result<Option<Arc<Container>>> {
+        let directory = path.split('/').next().and_then(sys_name);
+        if directory.is_some_and(|name| !self.shows_own(name)) {
+            return Ok(None);
+        }
+        self.identify(tid)
+    }
+
+    /// Whether containers get their own content of this file or directory of the catalogue.
+    pub(crate) fn shows_own(&self, name: &str) -> bool {
+        self.policy.of_file(name) == FilePolicy::Virtual
+    }
+
+    fn lists(&self, name: &str, in_lxcfs: bool) -> bool {
+        let wanted = in_lxcfs || !self.policy.lxcfs_files_only;
+        wanted && self.policy.of_file(name) != FilePolicy::Absent
     }
 
     fn gathered<T>(&self, gathered: Result<T, GatherError>) -> fuse::Result<T> {
@@ -169,6 +248,13 @@ fn log_missing_controllers(layout: &Layout) {
                  host's {what}; see cgroup_enable= and cgroup_no_v1= of the kernel command line"
             );
         }
+    }
+}
+
+/// Nobody shall wonder why a file is not what the documents say.
+fn log_overrides(policy: &Policy) {
+    for (file, policy) in policy.files.iter() {
+        tracing::info!("{file} is {policy} for all containers, as configured");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cgroup::Layout;
 use container::Container;
 use fuse::Errno;
 use hostfs::{HostFs, KeptDir};
@@ -12,23 +13,35 @@ use procfmt::stat::{btime, busy_ticks};
 use procfmt::units::{Bytes, Kib, Usec};
 use view::catalogue::Needs;
 use view::policy::Policy;
-use view::{Clock, CpuTimes, Cpus, Disks, Hint, HostMemory, HugePagePool, Memory, ResourceView};
+use view::{
+    Clock, CpuTimes, Cpus, Disks, Hint, HostMemory, HugePagePool, Memory, Nodes, ResourceView,
+};
 
 use crate::accounts::Accounts;
 use crate::clocks::boottime;
+use crate::numa::{HostNodes, thread_siblings};
 use crate::sampler::Sampler;
+use crate::store::StateDir;
+use crate::sys_block::{BlkioAccounting, mounted_disks};
+use crate::upkeep::Upkeep;
+use crate::vm::{PageSizes, vm};
 
 /// Gathers views.
 #[derive(Debug)]
 pub(crate) struct Gather {
     host: Arc<HostFs>,
     host_cpu: KeptDir,
+    host_nodes: HostNodes,
     /// `/sys/kernel/mm/hugepages/hugepages-<size>kB` by page size.
     huge_page_pools: Vec<(Bytes, KeptDir)>,
     accounts: Accounts,
     sampler: Sampler,
+    /// Keeps other daemons out of our histories.
+    _state: Option<StateDir>,
+    blkio: Option<BlkioAccounting>,
     policy: Policy,
     user_hz: u64,
+    page_sizes: PageSizes,
 }
 
 /// The host's file that is being rendered, which need not be read a second time.
@@ -66,13 +79,25 @@ impl GatherError {
 
 impl Gather {
     /// Starts the load sampler too.
-    pub(crate) fn start(host: Arc<HostFs>, policy: Policy) -> Result<Self, crate::StartError> {
+    pub(crate) fn start(
+        host: Arc<HostFs>,
+        layout: &Layout,
+        policy: Policy,
+        upkeep: &Upkeep,
+    ) -> Result<Self, crate::StartError> {
         let user_hz = rustix::param::clock_ticks_per_second();
+        let state = StateDir::open_or_log(upkeep.histories.as_deref(), &host);
+        let blkio = upkeep.blkio_accounting.then(|| BlkioAccounting::new(layout)).flatten();
+        blkio.iter().try_for_each(|blkio| blkio.switch_on_all(&host))?;
         Ok(Self {
             host_cpu: KeptDir::open(&host.sys, "devices/system/cpu", &host.kept)?,
+            host_nodes: HostNodes::open(&host)?,
             huge_page_pools: huge_page_pools(&host)?,
-            accounts: Accounts::default(),
-            sampler: Sampler::start(Arc::clone(&host))?,
+            accounts: Accounts::open(state.as_ref(), possible_cpus(&host)?),
+            sampler: Sampler::start(Arc::clone(&host), state.as_ref())?,
+            _state: state,
+            blkio,
+            page_sizes: PageSizes::of_this_host(&host)?,
             host,
             policy,
             user_hz,
@@ -87,7 +112,7 @@ impl Gather {
         host: HostText<'_>,
     ) -> Result<ResourceView, GatherError> {
         let mut view = ResourceView { user_hz: self.user_hz, ..ResourceView::default() };
-        if needs.cpus || needs.cpu_times {
+        if needs.cpus || needs.cpu_times || needs.nodes || needs.thread_siblings {
             view.cpus = Some(self.cpus(container)?);
         }
         if needs.memory {
@@ -102,10 +127,34 @@ impl Gather {
         if needs.tasks {
             view.tasks = Some(self.sampler.tasks(container, self.user_hz)?);
         }
+        if let (Some(cpus), true) = (&view.cpus, needs.nodes) {
+            view.nodes = Some(self.nodes(container, cpus, view.memory.as_ref())?);
+        }
+        if let (Some(cpus), true) = (&view.cpus, needs.thread_siblings) {
+            view.thread_siblings = Some(thread_siblings(&self.host_cpu, cpus.visible())?);
+        }
         if needs.disks {
             view.disks = self.disks(container)?;
         }
+        if needs.vm {
+            view.vm = vm(&self.host, self.page_sizes, container.group())?;
+        }
+        if needs.slabs {
+            view.slabs = Some(container.group().slabs()?);
+        }
         Ok(view)
+    }
+
+    /// Which NUMA nodes the container sees, and how `memory` lies on them.
+    pub(crate) fn nodes(
+        &self,
+        container: &Container,
+        cpus: &Cpus,
+        memory: Option<&Memory>,
+    ) -> Result<Nodes, GatherError> {
+        let input = container.group().numa()?;
+        let host = self.host_nodes.read(cpus.visible(), memory.is_some())?;
+        Ok(Nodes::new(&input, &host, cpus, memory))
     }
 
     /// Which CPUs the container sees.
@@ -113,7 +162,7 @@ impl Gather {
         let input = container.group().cpu()?;
         let mut online = Vec::new();
         self.host_cpu.read("online", &mut online)?;
-        Ok(Cpus::new(&input, &CpuSet::parse_list(&online)?, self.policy.cpu_count))
+        Ok(Cpus::by_policy(&input, &CpuSet::parse_list(&online)?, &self.policy))
     }
 
     fn memory(
@@ -168,20 +217,26 @@ impl Gather {
     ) -> Result<Option<CpuTimes>, GatherError> {
         let group = container.group();
         let host_busy = || self.with_host_text("stat", host, host_busy(self.user_hz));
-        self.accounts.times(container.key(), clock.uptime, cpus.visible(), self.user_hz, || {
-            let Some(input) = group.cpu_time()? else { return Ok(None) };
-            let hint = match (&input.per_cpu, cpus.stands_for_quota()) {
-                (_, true) => Hint::None,
-                (Some(exact), false) => Hint::Busy(exact.clone()),
-                (None, false) => Hint::Busy(host_busy()?),
-            };
-            Ok(Some((input, hint)))
-        })
+        // The account goes by the kernel's numbers, whatever the container sees.
+        let visible = cpus.visible();
+        let times =
+            self.accounts.times(container.key(), clock.uptime, visible, self.user_hz, || {
+                let Some(input) = group.cpu_time()? else { return Ok(None) };
+                let hint = match (&input.per_cpu, cpus.stands_for_quota()) {
+                    (_, true) => Hint::None,
+                    (Some(exact), false) => Hint::Busy(exact.clone()),
+                    (None, false) => Hint::Busy(host_busy()?),
+                };
+                Ok(Some((input, hint)))
+            })?;
+        Ok(times.map(|times| times.as_shown(cpus)))
     }
 
     fn disks(&self, container: &Container) -> Result<Option<Disks>, GatherError> {
         let Some(io) = container.group().io()? else { return Ok(None) };
-        Ok(Some(Disks::new(io, crate::sys_block::mounted_disks(&self.host, container))))
+        let mounted = mounted_disks(&self.host, container);
+        self.blkio.iter().for_each(|blkio| blkio.switch_on(&mounted));
+        Ok(Some(Disks::new(io, mounted)))
     }
 
     /// Parses a file of the host's `/proc`, which may be the one in hand already.
@@ -198,6 +253,14 @@ impl Gather {
         self.host.kept_proc.read(file, &mut text)?;
         Ok(parse(&text))
     }
+}
+
+/// How many CPUs there can ever be without a reboot.
+fn possible_cpus(host: &HostFs) -> Result<usize, hostfs::Error> {
+    let mut possible = Vec::new();
+    host.sys.read("devices/system/cpu/possible", &mut possible)?;
+    // A list that is not understood leaves room for as many as a kernel can have.
+    Ok(CpuSet::parse_list(&possible).map_or(8192, |cpus| cpus.iter().count()))
 }
 
 /// When the container's first process was started, after boot.
@@ -223,7 +286,7 @@ fn host_busy(user_hz: u64) -> impl Fn(&[u8]) -> Vec<Usec> {
 }
 
 /// A file with one number; 0 where there is no such file.
-fn number(dir: &KeptDir, file: &str) -> Result<u64, hostfs::Error> {
+pub(crate) fn number(dir: &KeptDir, file: &str) -> Result<u64, hostfs::Error> {
     let mut text = Vec::new();
     match dir.read(file, &mut text) {
         Ok(()) => Ok(parse_u64(text.trim_ascii()).unwrap_or(0)),

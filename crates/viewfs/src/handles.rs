@@ -32,22 +32,34 @@ impl Snapshot {
         Self { state: Mutex::new(State { content: Arc::new(content), fresh: true }) }
     }
 
+    /// A snapshot for a file whose opener may wait for an event before the first read, which shall
+    /// then not get what was true at OPEN.
+    pub(crate) fn outdated(content: Vec<u8>) -> Self {
+        Self { state: Mutex::new(State { content: Arc::new(content), fresh: false }) }
+    }
+
     /// The content for a read at `offset`. At 0, `build` is called for new content unless OPEN's
     /// has not been read yet; where it fails, readers keep what they had. No lock is held while
     /// content is built.
     pub(crate) fn at<E>(&self, offset: u64, build: impl FnOnce() -> Result<Vec<u8>, E>) -> Content {
+        self.try_at(offset, build).unwrap_or_else(|_| Arc::clone(&self.lock().content))
+    }
+
+    /// As [`Snapshot::at`], but where `build` fails, so does the read.
+    pub(crate) fn try_at<E>(
+        &self,
+        offset: u64,
+        build: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Content, E> {
         let mut state = self.lock();
         let fresh = std::mem::take(&mut state.fresh);
         if fresh || offset > 0 {
-            return Arc::clone(&state.content);
+            return Ok(Arc::clone(&state.content));
         }
         drop(state);
-        let built = build();
-        let mut state = self.lock();
-        if let Ok(content) = built {
-            state.content = Arc::new(content);
-        }
-        Arc::clone(&state.content)
+        let content = Arc::new(build()?);
+        self.lock().content = Arc::clone(&content);
+        Ok(content)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,6 +132,14 @@ mod tests {
         let snapshot = Snapshot::new(b"open".to_vec());
         snapshot.at(0, built("unused"));
         assert_eq!(*snapshot.at(0, || Err(())), b"open");
+    }
+
+    #[test]
+    fn an_error_reaches_whoever_wants_it() {
+        let snapshot = Snapshot::outdated(b"open".to_vec());
+        assert_eq!(**snapshot.try_at(0, built("first")).unwrap(), *b"first");
+        assert_eq!(snapshot.try_at(0, || Err(())), Err(()));
+        assert_eq!(**snapshot.try_at(3, built("unused")).unwrap(), *b"first");
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! The inodes of the shared tree: LXCFS's layout, `proc/…` and `sys/devices/system/cpu/…`.
+//! The inodes of the shared tree: LXCFS's layout, `proc/…` and `sys/devices/system/…`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use fuse::NodeId;
-use view::catalogue::{PROC_FILES, ProcFile};
+use view::catalogue::{PROC_FILES, ProcFile, SYS_DIRECTORIES};
 
-/// The directory that is served from the host's sysfs, as a path in the tree.
-pub(crate) const SYS_CPU: &str = "sys/devices/system/cpu";
+/// Where the directories are that are served from the host's sysfs, as a path in the tree.
+const SYS: &str = "sys/devices/system";
 
 /// What a node is.
 #[derive(Clone, Debug)]
@@ -16,19 +16,19 @@ pub(crate) enum Node {
     Passage(&'static [&'static str]),
     /// A file of `proc/`.
     Proc(&'static ProcFile),
-    /// Something below `sys/devices/system/cpu`, by its path there; empty for the directory itself.
-    SysCpu(Arc<str>),
+    /// Something below `sys/devices/system`, by its path there: `cpu`, `cpu/cpu0`.
+    Sys(Arc<str>),
 }
 
 /// All nodes that the kernel may name.
 ///
 /// A node's number is a hash of its path: a server that takes over the connection finds the same
-/// numbers without being told. Those below `sys/devices/system/cpu` are remembered as long as the
+/// numbers without being told. Those in `sys/devices/system/cpu` and its like are remembered as long as the
 /// kernel remembers them, for the host has many.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     fixed: HashMap<u64, (Node, Arc<str>)>,
-    below_sys_cpu: RwLock<HashMap<u64, Remembered>>,
+    below_sys: RwLock<HashMap<u64, Remembered>>,
 }
 
 #[derive(Debug)]
@@ -41,11 +41,12 @@ const PASSAGES: [(&str, &[&str]); 4] = [
     ("", &["proc", "sys"]),
     ("sys", &["devices"]),
     ("sys/devices", &["system"]),
-    ("sys/devices/system", &["cpu"]),
+    (SYS, &SYS_NAMES),
 ];
 
 impl Nodes {
-    pub(crate) fn new() -> Self {
+    /// With a directory `proc/pressure` to mount the pressure files on, or without.
+    pub(crate) fn new(has_pressure: bool) -> Self {
         let mut fixed = HashMap::new();
         let mut add = |path: &str, node| fixed.insert(number(path).0, (node, Arc::from(path)));
         for (path, children) in PASSAGES {
@@ -55,8 +56,13 @@ impl Nodes {
         for file in &PROC_FILES {
             add(&format!("proc/{}", file.name), Node::Proc(file));
         }
-        add(SYS_CPU, Node::SysCpu(Arc::from("")));
-        Self { fixed, below_sys_cpu: RwLock::default() }
+        if has_pressure {
+            add("proc/pressure", Node::Passage(&[]));
+        }
+        for name in SYS_NAMES {
+            add(&format!("{SYS}/{name}"), Node::Sys(Arc::from(name)));
+        }
+        Self { fixed, below_sys: RwLock::default() }
     }
 
     /// What the kernel means by `id`; `None` for a number that was never given out.
@@ -64,8 +70,8 @@ impl Nodes {
         if let Some((node, _)) = self.fixed.get(&id.0) {
             return Some(node.clone());
         }
-        let remembered = self.below_sys_cpu.read().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(&id.0).map(|entry| Node::SysCpu(Arc::clone(&entry.path)))
+        let remembered = self.below_sys.read().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(&id.0).map(|entry| Node::Sys(Arc::clone(&entry.path)))
     }
 
     /// The child `name` of a passage.
@@ -76,10 +82,10 @@ impl Nodes {
         self.fixed.get(&id.0).map(|(node, _)| (id, node.clone()))
     }
 
-    /// The number of the entry `path` of `sys/devices/system/cpu`, counting one lookup.
+    /// The number of the entry `path` of `sys/devices/system`, counting one lookup.
     pub(crate) fn remember(&self, path: &str) -> NodeId {
-        let id = sys_cpu_number(path);
-        let mut remembered = self.below_sys_cpu.write().unwrap_or_else(PoisonError::into_inner);
+        let id = sys_number(path);
+        let mut remembered = self.below_sys.write().unwrap_or_else(PoisonError::into_inner);
         let entry = remembered
             .entry(id.0)
             .or_insert_with(|| Remembered { path: Arc::from(path), lookups: 0 });
@@ -89,7 +95,7 @@ impl Nodes {
 
     /// The kernel gives lookups back.
     pub(crate) fn forget(&self, id: NodeId, lookups: u64) {
-        let mut remembered = self.below_sys_cpu.write().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.below_sys.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = remembered.get_mut(&id.0) {
             entry.lookups = entry.lookups.saturating_sub(lookups);
             if entry.lookups == 0 {
@@ -99,20 +105,31 @@ impl Nodes {
     }
 }
 
-/// The names in `proc/`, in the catalogue's order.
-static PROC_NAMES: [&str; PROC_FILES.len()] = {
-    let mut names = [""; PROC_FILES.len()];
+/// The names in `proc/`, in the catalogue's order, and the directory, last.
+static PROC_NAMES: [&str; PROC_FILES.len() + 1] = {
+    let mut names = ["pressure"; PROC_FILES.len() + 1];
     let mut index = 0;
-    while index < names.len() {
+    while index < PROC_FILES.len() {
         names[index] = PROC_FILES[index].name;
         index += 1;
     }
     names
 };
 
-/// The number of the entry `path` of `sys/devices/system/cpu`.
-pub(crate) fn sys_cpu_number(path: &str) -> NodeId {
-    if path.is_empty() { number(SYS_CPU) } else { number(&format!("{SYS_CPU}/{path}")) }
+/// The names in `sys/devices/system`.
+static SYS_NAMES: [&str; SYS_DIRECTORIES.len()] = {
+    let mut names = [""; SYS_DIRECTORIES.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = SYS_DIRECTORIES[index].name;
+        index += 1;
+    }
+    names
+};
+
+/// The number of the entry `path` of `sys/devices/system`.
+pub(crate) fn sys_number(path: &str) -> NodeId {
+    number(&format!("{SYS}/{path}"))
 }
 
 /// FNV-1a of the path in 64 bits; the root's number is given by the protocol. Among the hundred
@@ -134,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_tree_leads_to_every_file() {
-        let nodes = Nodes::new();
+        let nodes = Nodes::new(true);
         let (proc, _) = nodes.child(NodeId::ROOT, "proc").unwrap();
         assert!(matches!(nodes.get(proc), Some(Node::Passage(names)) if names.contains(&"stat")));
         for file in &PROC_FILES {
@@ -143,20 +160,27 @@ mod tests {
             assert!(nodes.get(id).is_some());
         }
         let mut id = NodeId::ROOT;
-        for name in SYS_CPU.split('/') {
+        for name in SYS.split('/') {
             id = nodes.child(id, name).unwrap().0;
         }
-        assert!(matches!(nodes.get(id), Some(Node::SysCpu(path)) if path.is_empty()));
+        for name in ["cpu", "node"] {
+            let (directory, _) = nodes.child(id, name).unwrap();
+            assert_eq!(directory, sys_number(name));
+            assert!(matches!(nodes.get(directory), Some(Node::Sys(path)) if &*path == name));
+        }
         assert!(nodes.child(proc, "kcore").is_none());
+        let pressure = |nodes: &Nodes| nodes.child(proc, "pressure").map(|found| found.1);
+        assert!(matches!(pressure(&nodes), Some(Node::Passage([]))));
+        assert!(pressure(&Nodes::new(false)).is_none());
     }
 
     #[test]
     fn forgotten_nodes_take_no_memory() {
-        let nodes = Nodes::new();
-        let id = nodes.remember("cpu0/online");
-        assert_eq!(nodes.remember("cpu0/online"), id);
+        let nodes = Nodes::new(true);
+        let id = nodes.remember("cpu/cpu0/online");
+        assert_eq!(nodes.remember("cpu/cpu0/online"), id);
         nodes.forget(id, 1);
-        assert!(matches!(nodes.get(id), Some(Node::SysCpu(path)) if &*path == "cpu0/online"));
+        assert!(matches!(nodes.get(id), Some(Node::Sys(path)) if &*path == "cpu/cpu0/online"));
         nodes.forget(id, 1);
         assert!(nodes.get(id).is_none());
         nodes.forget(id, 7);

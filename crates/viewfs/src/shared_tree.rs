@@ -2,7 +2,7 @@
 //!
 //! Who asks is found out at OPEN, and content is built there; see [`handles`](crate::handles). As
 //! an inode's content differs from caller to caller, nothing of it may be in the page cache: every
-//! open is `DIRECT_IO`. Names that not every container has (cpuN) are looked up anew each time.
+//! open is `DIRECT_IO`. Names that not every container has (cpuN, nodeN) are looked up anew each time.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use view::catalogue::ProcFile;
 
 use crate::contents::Contents;
 use crate::handles::{Handles, Snapshot};
-use crate::nodes::{Node, Nodes, sys_cpu_number};
-use crate::sys_cpu::{self, SysEntry};
+use crate::nodes::{Node, Nodes, sys_number};
+use crate::sys::{self, SysEntry};
 
 /// How long the kernel may use what never changes.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -30,7 +30,7 @@ const NEVER: Duration = Duration::ZERO;
 /// The file system.
 #[derive(Debug)]
 pub struct SharedTree {
-    contents: Contents,
+    contents: Arc<Contents>,
     nodes: Nodes,
     files: Handles<OpenFile>,
     directories: Handles<Vec<Listed>>,
@@ -46,8 +46,8 @@ struct OpenFile {
 
 #[derive(Clone, Debug)]
 enum What {
-    Proc(&'static ProcFile),
-    SysCpu(Arc<str>),
+    Proc { file: &'static ProcFile, is_linux32: bool },
+    Sys(Arc<str>),
 }
 
 #[derive(Debug)]
@@ -60,22 +60,25 @@ struct Listed {
 impl SharedTree {
     /// The tree over `contents`.
     #[must_use]
-    pub fn new(contents: Contents) -> Self {
+    pub fn new(contents: Arc<Contents>) -> Self {
         let born = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (files, directories) = (Handles::new(), Handles::new());
-        Self { contents, nodes: Nodes::new(), files, directories, born }
+        let nodes = Nodes::new(contents.has_pressure());
+        Self { contents, nodes, files, directories, born }
     }
 
     /// Where the content comes from.
     #[must_use]
-    pub fn contents(&self) -> &Contents {
+    pub fn contents(&self) -> &Arc<Contents> {
         &self.contents
     }
 
     fn build(&self, what: &What, container: Option<&Arc<Container>>) -> fuse::Result<Vec<u8>> {
         match what {
-            What::Proc(file) => self.contents.proc_file(file, container),
-            What::SysCpu(path) => self.contents.sys_cpu_file(path, container),
+            What::Proc { file, is_linux32 } => {
+                self.contents.proc_file(file, *is_linux32, container)
+            }
+            What::Sys(path) => self.contents.sys_file(path, container),
         }
     }
 
@@ -88,21 +91,37 @@ impl SharedTree {
     fn fixed_attr(&self, node: NodeId, what: &Node) -> Attr {
         match what {
             Node::Proc(file) => self.attr(node, FileType::Regular, file.mode),
-            Node::Passage(_) | Node::SysCpu(_) => self.attr(node, FileType::Directory, 0o555),
+            Node::Passage(_) | Node::Sys(_) => self.attr(node, FileType::Directory, 0o555),
         }
     }
 
-    fn lookup_sys_cpu(&self, ctx: &Context<'_>, parent: &str, name: &str) -> fuse::Result<Entry> {
-        let path = sys_cpu::join(parent, name);
-        let entry = sys_cpu::entry(&self.contents, &path, || self.container(ctx))?;
+    fn lookup_sys(&self, ctx: &Context<'_>, parent: &str, name: &str) -> fuse::Result<Entry> {
+        let path = sys::join(parent, name);
+        let entry = sys::entry(&self.contents, &path, || self.container_for(ctx, parent))?;
         let node = self.nodes.remember(&path);
         let attr = self.attr(node, entry.kind, entry.mode);
         let entry_ttl = if entry.depends_on_caller { NEVER } else { SHORTLY };
         Ok(Entry { node, attr, entry_ttl, attr_ttl: SHORTLY })
     }
 
+    /// The child of a passage, if the tree has it.
+    fn child(&self, parent: NodeId, name: &str) -> Option<(NodeId, Node)> {
+        let (node, what) = self.nodes.child(parent, name)?;
+        let served = match &what {
+            Node::Proc(file) => self.contents.serves(file),
+            Node::Sys(directory) => self.contents.serves_directory(directory),
+            _ => true,
+        };
+        served.then_some((node, what))
+    }
+
     fn container(&self, ctx: &Context<'_>) -> fuse::Result<Option<Arc<Container>>> {
         self.contents.identify(ctx.caller.tid)
+    }
+
+    /// The container for an entry of `sys/devices/system`.
+    fn container_for(&self, ctx: &Context<'_>, path: &str) -> fuse::Result<Option<Arc<Container>>> {
+        self.contents.identify_for(path, ctx.caller.tid)
     }
 
     fn list(&self, ctx: &Context<'_>, parent: NodeId, node: &Node) -> fuse::Result<Vec<Listed>> {
@@ -110,17 +129,17 @@ impl SharedTree {
             Node::Passage(names) => Ok(names
                 .iter()
                 .filter_map(|name| {
-                    let (node, what) = self.nodes.child(parent, name)?;
+                    let (node, what) = self.child(parent, name)?;
                     let kind = self.fixed_attr(node, &what).kind;
                     Some(Listed { node, kind, name: name.into() })
                 })
                 .collect()),
-            Node::SysCpu(path) => {
-                let entries = sys_cpu::list(&self.contents, path, || self.container(ctx))?;
+            Node::Sys(path) => {
+                let entries = sys::list(&self.contents, path, || self.container_for(ctx, path))?;
                 Ok(entries
                     .into_iter()
                     .map(|(name, kind)| {
-                        let node = sys_cpu_number(&sys_cpu::join(path, &name));
+                        let node = sys_number(&sys::join(path, &name));
                         Listed { node, kind, name: name.into() }
                     })
                     .collect())
@@ -140,11 +159,11 @@ impl Filesystem for SharedTree {
         let name = name.to_str().ok_or(Errno::NOENT)?;
         match self.nodes.get(parent).ok_or(Errno::STALE)? {
             Node::Passage(_) => {
-                let (node, what) = self.nodes.child(parent, name).ok_or(Errno::NOENT)?;
+                let (node, what) = self.child(parent, name).ok_or(Errno::NOENT)?;
                 let attr = self.fixed_attr(node, &what);
                 Ok(Entry { node, attr, entry_ttl: FOR_EVER, attr_ttl: FOR_EVER })
             }
-            Node::SysCpu(path) => self.lookup_sys_cpu(ctx, &path, name),
+            Node::Sys(path) => self.lookup_sys(ctx, &path, name),
             Node::Proc(_) => Err(Errno::NOTDIR),
         }
     }
@@ -153,19 +172,22 @@ impl Filesystem for SharedTree {
         self.nodes.forget(node, lookups);
     }
 
-    fn getattr(&self, _: &Context<'_>, node: NodeId, _: Option<Fh>) -> fuse::Result<AttrReply> {
+    fn getattr(&self, ctx: &Context<'_>, node: NodeId, _: Option<Fh>) -> fuse::Result<AttrReply> {
         match self.nodes.get(node).ok_or(Errno::STALE)? {
-            Node::SysCpu(path) if !path.is_empty() => {
-                let SysEntry { kind, mode, .. } = sys_cpu::stat(&self.contents, &path)?;
+            Node::Sys(path) if path.contains('/') => {
+                let caller = || self.container_for(ctx, &path);
+                let SysEntry { kind, mode, .. } = sys::stat(&self.contents, &path, caller)?;
                 Ok(AttrReply { attr: self.attr(node, kind, mode), ttl: SHORTLY })
             }
             what => Ok(AttrReply { attr: self.fixed_attr(node, &what), ttl: FOR_EVER }),
         }
     }
 
-    fn readlink(&self, _: &Context<'_>, node: NodeId) -> fuse::Result<OsString> {
+    fn readlink(&self, ctx: &Context<'_>, node: NodeId) -> fuse::Result<OsString> {
         match self.nodes.get(node).ok_or(Errno::STALE)? {
-            Node::SysCpu(path) => sys_cpu::read_link(&self.contents, &path),
+            Node::Sys(path) => {
+                sys::read_link(&self.contents, &path, || self.container_for(ctx, &path))
+            }
             Node::Proc(_) | Node::Passage(_) => Err(Errno::INVAL),
         }
     }
@@ -176,11 +198,17 @@ impl Filesystem for SharedTree {
             return Err(Errno::ACCESS);
         }
         let what = match self.nodes.get(node).ok_or(Errno::STALE)? {
-            Node::Proc(file) => What::Proc(file),
-            Node::SysCpu(path) => What::SysCpu(path),
+            Node::Proc(file) => {
+                let is_linux32 = self.contents.is_linux32(file, ctx.caller.tid);
+                What::Proc { file, is_linux32 }
+            }
+            Node::Sys(path) => What::Sys(path),
             Node::Passage(_) => return Err(Errno::ISDIR),
         };
-        let container = self.container(ctx)?;
+        let container = match &what {
+            What::Proc { .. } => self.container(ctx)?,
+            What::Sys(path) => self.container_for(ctx, path)?,
+        };
         let snapshot = Snapshot::new(self.build(&what, container.as_ref())?);
         let fh = self.files.insert(OpenFile { what, container, snapshot });
         Ok(OpenReply { fh, flags: OpenFlags::DIRECT_IO | OpenFlags::NOFLUSH })

@@ -1,7 +1,13 @@
-//! Which disks lie under a container's mounts.
+//! Which disks lie under a container's mounts, and having v1 count the I/O on them.
 
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cgroup::{Controller, Layout, Version};
 use container::Container;
 use hostfs::HostFs;
+use procfmt::diskstats::parse;
 use procfmt::mountinfo::mounts;
 use procfmt::num::parse_u64;
 
@@ -37,15 +43,92 @@ fn disk_of(host: &HostFs, (major, minor): (u32, u32)) -> (u32, u32) {
 }
 
 /// `major:minor`.
-fn device_number(text: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn device_number(text: &[u8]) -> Option<(u32, u32)> {
     let mut parts = text.trim_ascii().split(|&byte| byte == b':');
     let mut part = || u32::try_from(parse_u64(parts.next()?)?).ok();
     Some((part()?, part()?))
 }
 
+/// Has v1's blkio controller count each cgroup's I/O.
+///
+/// The throttling layer does the counting, and the kernel does not attach it to a disk before the
+/// first rule is written there, in whichever cgroup. A rule of 0 means "unlimited" and is dropped
+/// at once; the layer stays until the disk goes.
+#[derive(Debug)]
+pub(crate) struct BlkioAccounting {
+    /// Where the hierarchy is mounted.
+    hierarchy: PathBuf,
+    switched_on: Mutex<HashSet<(u32, u32)>>,
+}
+
+impl BlkioAccounting {
+    /// `None` on v2, which always counts, and where there is no such controller.
+    pub(crate) fn new(layout: &Layout) -> Option<Self> {
+        let hierarchy = layout.hierarchy_of(Controller::Io)?;
+        let hierarchy = (hierarchy.version() == Version::V1).then(|| hierarchy.mount_point())?;
+        Some(Self { hierarchy: hierarchy.to_owned(), switched_on: Mutex::default() })
+    }
+
+    /// Switches it on for all disks of the machine that are there now.
+    pub(crate) fn switch_on_all(&self, host: &HostFs) -> Result<(), hostfs::Error> {
+        let mut text = Vec::new();
+        host.kept_proc.read("diskstats", &mut text)?;
+        let devices = parse(&text).map(|row| (row.major, row.minor));
+        let disks: Vec<_> = devices.filter(|&device| disk_of(host, device) == device).collect();
+        self.switch_on(&disks);
+        Ok(())
+    }
+
+    /// Switches it on for those of the disks where that has not been tried yet.
+    pub(crate) fn switch_on(&self, disks: &[(u32, u32)]) {
+        let new: Vec<_> = {
+            let mut known = self.switched_on.lock().unwrap_or_else(PoisonError::into_inner);
+            disks.iter().copied().filter(|&disk| known.insert(disk)).collect()
+        };
+        if new.is_empty() {
+            return;
+        }
+        // The root has no rules. A cgroup of our own, so that a rule which somebody set stays.
+        let cgroup = self.hierarchy.join(format!("resview-blkio-{}", std::process::id()));
+        if let Err(error) = std::fs::create_dir(&cgroup) {
+            tracing::warn!(cgroup = %cgroup.display(), %error, "cannot switch on I/O accounting");
+            return;
+        }
+        for disk in new {
+            write_rule(&cgroup, disk);
+        }
+        if let Err(error) = std::fs::remove_dir(&cgroup) {
+            tracing::warn!(cgroup = %cgroup.display(), %error, "an empty cgroup stays behind");
+        }
+    }
+}
+
+/// A disk without a medium refuses the rule, and has no I/O to count.
+fn write_rule(cgroup: &Path, (major, minor): (u32, u32)) {
+    let file = cgroup.join("blkio.throttle.read_bps_device");
+    match std::fs::write(&file, format!("{major}:{minor} 0")) {
+        Ok(()) => tracing::debug!(major, minor, "I/O accounting is on"),
+        Err(error) => tracing::info!(major, minor, %error, "this disk takes no I/O accounting"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_disk_gets_one_rule() {
+        let tree = tempfile::tempdir().unwrap();
+        let accounting = BlkioAccounting {
+            hierarchy: tree.path().join("missing"),
+            switched_on: Mutex::default(),
+        };
+        // Nothing can be written here; what has been tried is not tried with every read.
+        accounting.switch_on(&[(8, 0), (8, 16)]);
+        accounting.switch_on(&[(8, 0), (254, 0)]);
+        let known = accounting.switched_on.lock().unwrap();
+        assert_eq!(known.len(), 3);
+    }
 
     #[test]
     fn device_numbers() {

@@ -1,49 +1,262 @@
-//! Counting a container's tasks.
+//! Counting a container's tasks: how many run, how many are in uninterruptible sleep.
+//!
+//! A walk costs some 7 µs for each thread, so there is none where nothing can have changed. A task
+//! that changes its state runs to do so, and its cgroup is charged for it; one that waits for a CPU
+//! all the time shows in the pressure or in the throttled time. As long as none of these totals has
+//! moved, every task is in the state in which the last walk has found it.
+//!
+//! On cgroup v1 the kernel counts tasks by state itself, for a tenth of the price. But it takes some
+//! uninterruptible sleeps for others (that of a parent in vfork(2)); so there is a walk whenever
+//! there were such sleeps, and every sixth step.
 
+use cgroup::{Group, Pressure};
 use container::Container;
 use hostfs::HostFs;
+use procfmt::num::{fields, lines, parse_u64};
 use procfmt::pid_stat::PidStat;
 use procfmt::pid_status::PidStatus;
-use procfmt::units::scale;
+use procfmt::units::{Usec, scale};
 use view::Sample;
+
+use crate::taskstats::Taskstats;
 
 /// So many threads are looked at, at most; more are taken to be like them.
 const MOST_THREADS: usize = 2000;
+/// So many cgroups below a container's are asked for one by one.
+const MOST_CGROUPS: usize = 200;
+/// So many steps may pass without a walk, should a change not show in the totals after all.
+const MOST_STEPS: u32 = 5;
 
-/// Counts the container's tasks by state. Tasks that end meanwhile are none.
-pub(crate) fn count_tasks(host: &HostFs, container: &Container) -> Result<Sample, cgroup::Error> {
-    let group = container.group();
-    let threads = group.threads(MOST_THREADS)?;
-    let (mut running, mut blocked, mut looked_at) = (0, 0, 0);
-    let mut text = Vec::new();
-    for tid in &threads {
-        // Not /proc/TID/stat: that sums over the thread group, each time anew.
-        let stat = host.proc.read_one(format!("{tid}/task/{tid}/stat"), &mut text);
-        let Some(stat) = stat.ok().and_then(|()| PidStat::parse(&text)) else { continue };
-        looked_at += 1;
-        match stat.state {
-            b'R' => running += 1,
-            b'D' => blocked += 1,
-            _ => {}
-        }
-    }
-    // Tasks in a frozen v1 cgroup show D, though the kernel counts them for no load.
-    if group.is_frozen()? {
-        (running, blocked) = (0, 0);
-    }
-    let total = match group.task_count()? {
-        Some(count) => count,
-        None => looked_at,
-    };
-    let all =
-        |count| if threads.len() < MOST_THREADS { count } else { scale(count, total, looked_at) };
-    let last_pid = threads.iter().max().map_or(0, |newest| own_pid(host, *newest, &mut text));
-    Ok(Sample { running: all(running), blocked: all(blocked), total, last_pid })
+/// What was counted, and what it cost the container to be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) sample: Sample,
+    /// `None`: nothing tells whether anything has changed.
+    activity: Option<Activity>,
+    steps_since_walk: u32,
 }
 
-/// The thread's id in its own pid namespace; 0 if it has ended.
-fn own_pid(host: &HostFs, tid: u32, text: &mut Vec<u8>) -> u64 {
-    let status = host.proc.read_one(format!("{tid}/status"), text);
-    let status = status.ok().and_then(|()| PidStatus::parse(text));
+/// Totals that rise whenever a task of the container runs or waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Activity {
+    used: Usec,
+    throttled: Usec,
+    /// Microseconds stalled for CPU, memory and I/O; `None` where the kernel does not count them.
+    stalled: [Option<u64>; 3],
+}
+
+impl Counted {
+    /// CPU time used by the container since its start; zero where nothing counts it.
+    pub(crate) fn busy(&self) -> Usec {
+        self.activity.map_or(Usec::ZERO, |activity| activity.used)
+    }
+
+    /// Whether the states are still those of the last walk.
+    fn holds(&self, now: Option<Activity>) -> bool {
+        now.is_some() && now == self.activity
+    }
+}
+
+/// Counts the container's tasks by state, by a walk unless `last` still holds.
+pub(crate) fn count_tasks(
+    host: &HostFs,
+    container: &Container,
+    taskstats: Option<&Taskstats>,
+    last: Option<&Counted>,
+) -> Result<Counted, cgroup::Error> {
+    let group = container.group();
+    // Before the walk: what moves meanwhile calls for another one.
+    let activity = activity(group)?;
+    let recent = last.filter(|last| last.steps_since_walk < MOST_STEPS);
+    let without_a_walk = match recent {
+        Some(last) if last.holds(activity) => Some(last.sample),
+        Some(last) if last.sample.blocked == 0 => ask_kernel(host, group, taskstats)?,
+        _ => None,
+    };
+    let mut counted = match (recent, without_a_walk) {
+        (Some(last), Some(sample)) => {
+            Counted { sample, activity, steps_since_walk: last.steps_since_walk + 1 }
+        }
+        _ => Counted { sample: walk(host, group)?, activity, steps_since_walk: 0 },
+    };
+    let sample = &mut counted.sample;
+    // Tasks in a frozen v1 cgroup show D, though the kernel counts them for no load.
+    if group.is_frozen()? {
+        (sample.running, sample.blocked) = (0, 0);
+    }
+    sample.total = group.task_count()?.unwrap_or(sample.total);
+    Ok(counted)
+}
+
+fn activity(group: &Group) -> Result<Option<Activity>, cgroup::Error> {
+    let Some(time) = group.cpu_time()? else { return Ok(None) };
+    let mut stalled = [None; 3];
+    let mut text = Vec::new();
+    let resources = [Pressure::Cpu, Pressure::Memory, Pressure::Io];
+    for (stalled, resource) in stalled.iter_mut().zip(resources) {
+        // A kernel without pressure (v1, psi=0) answers EOPNOTSUPP, or has no such file.
+        if group.pressure(resource, &mut text).unwrap_or(false) {
+            *stalled = Some(stall_total(&text));
+        }
+    }
+    Ok(Some(Activity { used: time.user + time.system, throttled: time.throttled, stalled }))
+}
+
+/// The sum of the lines' `total=`, in microseconds.
+fn stall_total(text: &[u8]) -> u64 {
+    let totals = lines(text).filter_map(|line| fields(line).last()?.strip_prefix(b"total="));
+    totals.filter_map(parse_u64).fold(0, u64::saturating_add)
+}
+
+/// The kernel's own count, if this is v1 and none sleeps uninterruptibly as far as it can tell.
+fn ask_kernel(
+    host: &HostFs,
+    group: &Group,
+    taskstats: Option<&Taskstats>,
+) -> Result<Option<Sample>, cgroup::Error> {
+    let Some(taskstats) = taskstats else { return Ok(None) };
+    let Some(directories) = group.v1_directories(MOST_CGROUPS)? else { return Ok(None) };
+    let mut running: u64 = 0;
+    for directory in &directories {
+        match taskstats.of_cgroup(directory) {
+            Ok(states) if states.blocked == 0 => running = running.saturating_add(states.running),
+            // Who sleeps, or why it cannot be told, is found out by a walk.
+            _ => return Ok(None),
+        }
+    }
+    let last_pid = last_pid(host, &group.threads(MOST_THREADS)?);
+    Ok(Some(Sample { running, last_pid, ..Sample::default() }))
+}
+
+fn walk(host: &HostFs, group: &Group) -> Result<Sample, cgroup::Error> {
+    let threads = group.threads(MOST_THREADS)?;
+    let states = States::of(host, &threads);
+    let total = group.task_count()?.unwrap_or(states.looked_at);
+    let all = |count| match threads.len() < MOST_THREADS {
+        true => count,
+        false => scale(count, total, states.looked_at),
+    };
+    let last_pid = last_pid(host, &threads);
+    Ok(Sample { running: all(states.running), blocked: all(states.blocked), total, last_pid })
+}
+
+/// How many of some threads were in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct States {
+    running: u64,
+    blocked: u64,
+    looked_at: u64,
+}
+
+impl States {
+    /// Tasks that end meanwhile are none.
+    fn of(host: &HostFs, threads: &[u32]) -> Self {
+        let mut states = Self::default();
+        let mut text = Vec::new();
+        for tid in threads {
+            // Not /proc/TID/stat: that sums over the thread group, each time anew.
+            let stat = host.proc.read_one(format!("{tid}/task/{tid}/stat"), &mut text);
+            let Some(stat) = stat.ok().and_then(|()| PidStat::parse(&text)) else { continue };
+            states.looked_at += 1;
+            match stat.state {
+                b'R' => states.running += 1,
+                b'D' => states.blocked += 1,
+                _ => {}
+            }
+        }
+        states
+    }
+}
+
+/// The id of the youngest of the threads in its own pid namespace; 0 if it has ended.
+fn last_pid(host: &HostFs, threads: &[u32]) -> u64 {
+    let Some(youngest) = threads.iter().max() else { return 0 };
+    let mut text = Vec::new();
+    let status = host.proc.read_one(format!("{youngest}/status"), &mut text);
+    let status = status.ok().and_then(|()| PidStatus::parse(&text));
     status.and_then(|status| status.ns_pid.last().copied()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn machine() -> HostFs {
+        HostFs::at("/proc", "/sys").unwrap()
+    }
+
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn perl(script: &str) -> Killed {
+        Killed(Command::new("perl").args(["-e", script]).stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    #[test]
+    fn thread_walk_is_linear() {
+        // A tree in which a thread has nothing but its own file: one that sums over the group, or
+        // a walk over the group's other threads, would find nothing to read.
+        let tree = tempfile::tempdir().unwrap();
+        let threads: Vec<u32> = (1..=60).collect();
+        for tid in &threads {
+            let dir = tree.path().join(format!("{tid}/task/{tid}"));
+            std::fs::create_dir_all(&dir).unwrap();
+            let state = if tid % 3 == 0 { 'R' } else { 'D' };
+            let stat = format!("{tid} (a) b) {state} 1{}\n", " 0".repeat(40));
+            std::fs::write(dir.join("stat"), stat).unwrap();
+        }
+        let host = HostFs::at(tree.path(), tree.path()).unwrap();
+        let expected = States { running: 20, blocked: 40, looked_at: 60 };
+        assert_eq!(States::of(&host, &threads), expected);
+        // Threads that have ended are passed over.
+        assert_eq!(States::of(&host, &[1, 3, 9999]).looked_at, 2);
+    }
+
+    #[test]
+    fn vfork_parent_counts() {
+        // clone(CLONE_VM | CLONE_VFORK | SIGCHLD) is vfork on architectures that have no such call.
+        let clone = if cfg!(target_arch = "x86_64") { 56 } else { 220 };
+        let parent = perl(&format!("syscall({clone}, 0x4111, 0, 0, 0, 0); sleep 1 while 1"));
+        let tid = parent.0.id();
+        let children = format!("/proc/{tid}/task/{tid}/children");
+        let child = (0..1500).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::fs::read_to_string(&children).ok()?.trim().parse::<i32>().ok()
+        });
+        let child = rustix::process::Pid::from_raw(child.expect("a child")).unwrap();
+        let states = States::of(&machine(), &[tid]);
+        rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(states, States { running: 0, blocked: 1, looked_at: 1 });
+    }
+
+    #[test]
+    fn totals_that_rest_prove_that_states_hold() {
+        let activity = Activity { used: Usec(7), stalled: [Some(1); 3], ..Default::default() };
+        let sample = Sample { blocked: 1, ..Sample::default() };
+        let last = Counted { sample, activity: Some(activity), steps_since_walk: 0 };
+        assert!(last.holds(Some(activity)));
+        let moved = [
+            Activity { used: Usec(8), ..activity },
+            Activity { throttled: Usec(1), ..activity },
+            Activity { stalled: [Some(1), Some(1), Some(2)], ..activity },
+        ];
+        assert!(moved.into_iter().all(|moved| !last.holds(Some(moved))));
+        let blind = Counted { activity: None, ..last };
+        assert!(!blind.holds(None), "nothing that could move is no proof of rest");
+    }
+
+    #[test]
+    fn stalls_are_summed() {
+        let text = b"some avg10=0.00 avg60=0.00 avg300=0.00 total=17\n\
+            full avg10=0.00 avg60=0.00 avg300=0.00 total=4\n";
+        assert_eq!((stall_total(text), stall_total(b"nonsense\n\n")), (21, 0));
+    }
 }

@@ -13,7 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("viewfs", &["cgroup", "container", "fuse", "hostfs", "procfmt", "view"]),
     ("resview", &["cgroup", "container", "fuse", "hostfs", "procfmt", "view", "viewfs"]),
     ("testkit", &[]),
-    ("xtask", &["testkit"]),
+    ("conformance", &["procfmt", "testkit", "view"]),
+    ("xtask", &["conformance", "testkit"]),
 ];
 
 /// The dependencies that the table does not have.

@@ -10,7 +10,7 @@ use super::{Outcome, live};
 use crate::{repo, sh};
 
 /// Seconds for all targets together, and the most and the least for one.
-const BUDGET: u64 = 120;
+const BUDGET: u64 = 80;
 const MOST: u64 = 30;
 const LEAST: u64 = 5;
 

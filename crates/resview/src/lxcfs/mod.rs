@@ -11,13 +11,16 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
-use view::policy::{CpuCount, Policy};
+use view::catalogue::FilePolicy;
+use view::policy::{CpuCount, FileOverrides, Policy};
+use viewfs::Upkeep;
 
 use self::options::Options;
 use self::pidfile::Pidfile;
 use crate::exit_codes;
 use crate::logging;
 use crate::mountpoint::{Occupied, check_free};
+use crate::runtime_dir::{self, DEFAULT_RUNTIME_DIR};
 use crate::serve::{ServeOptions, Serving, Subtype};
 use crate::service::{Service, default_threads};
 
@@ -67,17 +70,30 @@ fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn serve_options(options: &Options, mountpoint: &Path) -> anyhow::Result<ServeOptions> {
+    let mountpoint = check_free(mountpoint, Occupied::ByAView)?;
+    // Below the directory that LXCFS uses, there is one for us.
+    let runtime_dir = options.runtime_dir.as_ref().map(|dir| dir.join("resview"));
+    let runtime_dir = runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into());
+    let histories = Some(runtime_dir::histories(&runtime_dir, &mountpoint));
+    let mut files = FileOverrides::default();
+    if !options.enable_loadavg {
+        files.set("loadavg", FilePolicy::Host)?;
+    }
     Ok(ServeOptions {
-        mountpoint: check_free(mountpoint, Occupied::ByAView)?,
+        mountpoint,
+        upkeep: Upkeep { histories, ..Upkeep::default() },
         subtype: Subtype::Lxcfs,
         policy: Policy {
             cpu_count: if options.enable_cfs { CpuCount::Quota } else { CpuCount::Cpuset },
-            loadavg: options.enable_loadavg,
+            files,
             swap: !options.disable_swap,
             zswap: !options.disable_zswap,
             v1_swap_includes_memory: true,
+            lxcfs_files_only: !options.all_files(),
+            ..Policy::default()
         },
         threads: default_threads(),
+        triggers: options.enable_psi_poll,
     })
 }
 

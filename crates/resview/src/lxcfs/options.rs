@@ -66,7 +66,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) enable_cgroup: bool,
 
-    /// Accepted; makes no difference (pressure files are not served)
+    /// Let containers wait for pressure, by triggers in /proc/pressure
     #[arg(long)]
     pub(crate) enable_psi_poll: bool,
 
@@ -87,6 +87,11 @@ impl Options {
         named.unwrap_or_else(|| dir.join("lxcfs.pid"))
     }
 
+    /// Whether the tree shall have all our files, and not LXCFS's alone: `-o resview.files=all`.
+    pub(crate) fn all_files(&self) -> bool {
+        self.fuse_options.as_ref().is_some_and(|options| options.all_files)
+    }
+
     /// What was asked for that changes nothing here, for the log.
     pub(crate) fn without_effect(&self) -> Vec<String> {
         let flags = [
@@ -94,7 +99,6 @@ impl Options {
             (self.single_threaded, "-s"),
             (self.enable_pidfd, "--enable-pidfd"),
             (self.enable_cgroup, "--enable-cgroup"),
-            (self.enable_psi_poll, "--enable-psi-poll"),
         ];
         let flags = flags.into_iter().filter(|(given, _)| *given).map(|(_, name)| name.to_owned());
         let fuse = self.fuse_options.iter().flat_map(|options| &options.without_effect);
@@ -106,6 +110,7 @@ impl Options {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FuseOptions {
     without_effect: Vec<String>,
+    all_files: bool,
 }
 
 /// Options of fusermount(1), mount(8) and libfuse, by name up to `=`. What they ask for is either
@@ -156,10 +161,15 @@ fn parse_fuse_options(list: &str) -> Result<FuseOptions, String> {
     let mut options = FuseOptions::default();
     for option in list.split(',').filter(|option| !option.is_empty()) {
         let name = option.split('=').next().unwrap_or(option);
-        if KNOWN_TO_FUSE.contains(&name) {
-            options.without_effect.push(option.to_owned());
-        } else {
-            return Err(format!("FUSE has no option {option:?}"));
+        match option {
+            // Ours, in a place where no unit file or script of LXCFS's users trips over it.
+            "resview.files=all" => options.all_files = true,
+            "resview.files=lxcfs" => options.all_files = false,
+            _ if KNOWN_TO_FUSE.contains(&name) => options.without_effect.push(option.to_owned()),
+            _ if name == "resview.files" => {
+                return Err(format!("{option:?}: resview.files is all or lxcfs"));
+            }
+            _ => return Err(format!("FUSE has no option {option:?}")),
         }
     }
     Ok(options)
@@ -227,5 +237,16 @@ mod tests {
         let options = parse("lxcfs -o entry_timeout=0.5,fsname=x /m").unwrap();
         assert_eq!(options.without_effect(), ["-o entry_timeout=0.5", "-o fsname=x"]);
         assert!(KNOWN_TO_FUSE.is_sorted());
+    }
+
+    #[test]
+    fn all_files_are_listed_when_asked_for() {
+        let all_files = |line: &str| parse(line).unwrap().all_files();
+        assert!(!all_files("lxcfs /m") && !all_files("lxcfs -o allow_other /m"));
+        assert!(all_files("lxcfs -o allow_other,resview.files=all /m"));
+        assert!(!all_files("lxcfs -o resview.files=lxcfs /m"));
+        for line in ["lxcfs -o resview.files /m", "lxcfs -o resview.files=some /m"] {
+            assert!(parse(line).unwrap_err().to_string().contains("all or lxcfs"), "{line}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use view::policy::Policy;
+use viewfs::Upkeep;
 
 use super::mounts::make_private;
 use super::plan::stage_command;
@@ -42,6 +43,9 @@ impl HostView {
         if daemon.is_some_and(|mount| mount.fs_type == "fuse.resview") {
             if answers(&options.mountpoint)? {
                 tracing::info!(mountpoint = %options.mountpoint.display(), "using the daemon's view");
+                if options.view.policy()? != Policy::default() {
+                    tracing::warn!("the daemon decides about the view, not this command's options");
+                }
                 return Ok(Self::Daemon { tree: options.mountpoint.clone() });
             }
             tracing::warn!("the daemon at {} does not answer", options.mountpoint.display());
@@ -63,8 +67,10 @@ impl HostView {
         let serving = serve::start(&ServeOptions {
             mountpoint: tree.clone(),
             subtype: Subtype::Resview,
-            policy: Policy { cpu_count: options.cpu_count.into(), ..Policy::default() },
+            policy: options.view.policy()?,
+            upkeep: Upkeep::default(),
             threads: default_threads(),
+            triggers: true,
         })?;
         Ok(Self::Own { tree, scratch: scratch.to_owned(), _serving: serving })
     }

@@ -96,7 +96,7 @@ fn run(options: &RunOptions) -> anyhow::Result<Code> {
         let mut text = String::new();
         output.read_to_string(&mut text).context("cannot read what the container saw")?;
         if !text.is_empty() {
-            let policy = view.scratch().map(|_| options.cpu_count);
+            let policy = view.scratch().map(|_| options.view.cpu_count);
             report::print_table(&host, &text, &cgroups, policy)?;
         }
     }

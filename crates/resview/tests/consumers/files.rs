@@ -3,6 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use testkit::TestCgroup;
@@ -117,6 +119,37 @@ fn size_is_zero_or_exact() {
 }
 
 #[test]
+fn mode_0400_enforced() {
+    let test = "mode_0400_enforced";
+    let Some(daemon) = Daemon::start(test, &[]) else { return };
+    let slabinfo = daemon.file("proc/slabinfo");
+    let metadata = std::fs::metadata(&slabinfo).unwrap();
+    assert_eq!((metadata.size(), metadata.mode()), (0, 0o100_400));
+    let cat = |file: &Path| {
+        let mut cat = Command::new("cat");
+        let nobody = cat.arg(file).uid(65534).gid(65534).stderr(Stdio::piped());
+        nobody.output().unwrap()
+    };
+    assert!(cat(&daemon.file("proc/vmstat")).status.success(), "anybody gets as far as this");
+    let refused = cat(&slabinfo);
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+    assert!(read(&slabinfo).starts_with("slabinfo - version"), "and root may read it");
+}
+
+#[test]
+fn a_file_that_the_host_lacks_is_not_there() {
+    let test = "a_file_that_the_host_lacks_is_not_there";
+    let Some(daemon) = Daemon::start(test, &[]) else { return };
+    let names = ["slabinfo", "vmstat", "zoneinfo", "partitions", "interrupts", "softirqs"];
+    for name in names.into_iter().chain(["schedstat"]) {
+        let on_host = Path::new("/proc").join(name).exists();
+        assert_eq!(daemon.file(&format!("proc/{name}")).exists(), on_host, "{name}");
+        let mut listed = std::fs::read_dir(daemon.file("proc")).unwrap();
+        assert_eq!(listed.any(|entry| entry.unwrap().file_name() == name), on_host, "{name}");
+    }
+}
+
+#[test]
 fn cpu_dirs_once_with_d_type() {
     let Some(daemon) = Daemon::start("cpu_dirs_once_with_d_type", &[]) else { return };
     let mut names = Vec::new();
@@ -154,7 +187,7 @@ fn crash_notes_not_served() {
 #[test]
 fn lstat_outside_tree_refused() {
     let Some(daemon) = Daemon::start("lstat_outside_tree_refused", &[]) else { return };
-    for path in ["proc/1", "proc/../sys/kernel", "sys/kernel", "sys/devices/system/node", "etc"] {
+    for path in ["proc/1", "proc/../sys/kernel", "sys/kernel", "sys/devices/system/memory", "etc"] {
         assert!(std::fs::symlink_metadata(daemon.file(path)).is_err(), "{path}");
     }
 }

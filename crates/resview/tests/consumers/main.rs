@@ -8,5 +8,7 @@ mod common;
 mod cpu_time;
 mod files;
 mod limits;
+mod others;
 mod programs;
 mod support;
+mod topology;

@@ -1,24 +1,42 @@
 //! The programs that people run: they work, and agree with the limits.
 
-use crate::support::in_every_container;
+use crate::common::{can_run, run_sh};
+use crate::support::{in_every_container, text};
 
 /// Runs a command in every container; it must succeed and say nothing on standard error.
-fn works(command: &str, check: impl Fn(&str)) {
+pub(crate) fn works(command: &str, check: impl Fn(&str)) {
     let program = command.split_whitespace().next().unwrap();
     if !testkit::need_command(command, program) {
         return;
     }
-    let script = format!(
+    in_every_container(command, &silent(command), |way, text| {
+        assert!(!text.is_empty(), "{way:?}: {command} printed nothing");
+        check(text);
+    });
+}
+
+/// The same with `resview run` alone: OCI runtimes refuse mounts over the files that LXCFS does not
+/// have.
+fn works_in_run(command: &str, check: impl Fn(&str)) {
+    let program = command.split_whitespace().next().unwrap();
+    if !can_run(command) || !testkit::need_command(command, program) {
+        return;
+    }
+    let output = run_sh(&["-m", "50m", "--cpus", "1", "--cpuset-cpus", "0"], &silent(command));
+    let text = text(command, &output);
+    assert!(!text.is_empty(), "{command} printed nothing");
+    check(&text);
+}
+
+/// A script that fails if the command fails or says anything on standard error.
+fn silent(command: &str) -> String {
+    format!(
         "export LC_ALL=C S_TIME_FORMAT=ISO\n\
          dir=$(mktemp -d); trap 'rm -r $dir' EXIT; cd $dir\n\
          {command} 2>err >out || {{ echo failed: $?; cat out err; exit 1; }}\n\
          [ ! -s err ] || {{ echo stderr:; cat err; exit 1; }}\n\
          cat out"
-    );
-    in_every_container(command, &script, |way, text| {
-        assert!(!text.is_empty(), "{way:?}: {command} printed nothing");
-        check(text);
-    });
+    )
 }
 
 fn line<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
@@ -45,6 +63,84 @@ fn vmstat_fits_into_the_container() {
         // Interrupts and context switches are nobody's business.
         assert_eq!((last[10], last[11]), (0, 0), "{text}");
     });
+}
+
+#[test]
+fn vmstat_s_counts_the_containers_memory() {
+    works_in_run("vmstat -s", |text| {
+        let count = |what: &str| -> u64 {
+            let line = text.lines().find(|line| line.ends_with(what));
+            let line = line.unwrap_or_else(|| panic!("no {what} in:\n{text}"));
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        assert_eq!(count("K total memory"), 51_200);
+        assert_eq!((count("interrupts"), count("CPU context switches")), (0, 0));
+        // The container has done next to nothing on any disk, and the host has.
+        assert!(count("K paged in") <= 51_200 && count("K paged out") <= 51_200, "{text}");
+    });
+}
+
+#[test]
+fn slabtop_takes_a_table_without_rows() {
+    works_in_run("slabtop -o", |text| {
+        let objects = line(text, "Active / Total Objects");
+        assert_eq!(objects[7..10], ["0", "/", "0"], "{text}");
+    });
+}
+
+#[test]
+fn mpstat_knows_no_interrupts() {
+    works_in_run("mpstat -I ALL", |text| assert!(text.contains("(1 CPU)"), "{text}"));
+}
+
+#[test]
+fn sar_shows_paging_and_swapping() {
+    works_in_run("sar -B 1 1", |text| {
+        // Paged in and out, faults, major faults.
+        assert!(line(text, "Average:").len() > 4, "{text}");
+    });
+    works_in_run("sar -W 1 1", |text| {
+        assert_eq!(line(text, "Average:")[1..], ["0.00", "0.00"], "{text}");
+    });
+}
+
+/// What a container reads in a file of `/proc`; `None` where the host has no such file.
+fn cat(name: &str) -> Option<String> {
+    let path = format!("/proc/{name}");
+    if !can_run(name) || !std::path::Path::new(&path).exists() {
+        return None;
+    }
+    let limits = ["-m", "50m", "--cpus", "1", "--cpuset-cpus", "0"];
+    Some(text(name, &run_sh(&limits, &format!("cat {path}"))))
+}
+
+#[test]
+fn vmstat_zoneinfo_interrupts_not_host() {
+    let page = u64::try_from(rustix::param::page_size()).unwrap() / 1024;
+    let Some(vmstat) = cat("vmstat") else { return };
+    let count = |key: &str| -> u64 { line(&vmstat, key)[1].parse().unwrap() };
+    assert!(count("nr_free_pages ") * page <= 51_200, "{vmstat}");
+    assert!(count("pgfault ") > 0, "the container has run something\n{vmstat}");
+    for key in ["numa_hit ", "pgfree ", "nr_dirtied "] {
+        assert_eq!(count(key), 0, "{key}");
+    }
+    let zoneinfo = cat("zoneinfo").unwrap();
+    let zones = procfmt::zoneinfo::parse(zoneinfo.as_bytes());
+    let managed: u64 = zones.iter().map(|zone| zone.managed() * page).sum();
+    assert_eq!(managed, 51_200, "{zoneinfo}");
+    assert_eq!(cat("interrupts").unwrap().trim(), "CPU0");
+}
+
+#[test]
+fn the_other_tables_are_not_the_hosts() {
+    let Some(softirqs) = cat("softirqs") else { return };
+    assert!(softirqs.lines().count() > 5, "{softirqs}");
+    assert!(softirqs.lines().skip(1).all(|row| row.ends_with(":          0")), "{softirqs}");
+    assert_eq!(cat("slabinfo").unwrap().lines().count(), 2, "a header without rows");
+    assert!(cat("partitions").unwrap().starts_with("major minor"));
+    if let Some(schedstat) = cat("schedstat") {
+        assert_eq!(schedstat.lines().count(), 3, "version, timestamp and a CPU\n{schedstat}");
+    }
 }
 
 #[test]

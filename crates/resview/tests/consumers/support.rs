@@ -21,6 +21,7 @@ const PROC_FILES: [&str; 7] =
 pub(crate) struct Daemon {
     child: Child,
     mountpoint: tempfile::TempDir,
+    _runtime_dir: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -35,14 +36,17 @@ impl Daemon {
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
 
         let mountpoint = tempfile::tempdir().unwrap();
+        let runtime_dir = tempfile::tempdir().unwrap();
         let child = Command::new(RESVIEW)
             .args(["daemon", "--mountpoint"])
             .arg(mountpoint.path())
+            .arg("--runtime-dir")
+            .arg(runtime_dir.path())
             .args(options)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, mountpoint };
+        let mut daemon = Self { child, mountpoint, _runtime_dir: runtime_dir };
         eventually("the daemon mounts", || {
             assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon has ended");
             daemon.file("proc/meminfo").exists()
@@ -60,8 +64,12 @@ impl Daemon {
         let container = PROC_FILES.iter().fold(container, |container, name| {
             container.mount(&self.file(&format!("proc/{name}")), &format!("/proc/{name}"))
         });
-        let cpu = "/sys/devices/system/cpu";
-        container.mount(&self.file(cpu.trim_start_matches('/')), cpu)
+        let directories = ["sys/devices/system/cpu", "sys/devices/system/node"].into_iter();
+        directories
+            .filter(|directory| self.file(directory).exists())
+            .fold(container, |container, directory| {
+                container.mount(&self.file(directory), &format!("/{directory}"))
+            })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/proc/cpuinfo`: the stanzas of the visible CPUs, with their kernel numbers.
+//! `/proc/cpuinfo`: the stanzas of the visible CPUs, with the numbers that the container sees.
 
 use procfmt::cpuinfo::{Stanza, head_line_cpu, key_value, stanzas};
 
@@ -11,18 +11,22 @@ pub(crate) fn render(
     view: &ResourceView,
     out: &mut Vec<u8>,
 ) -> Result<(), RenderError> {
-    let hides_any = |cpus: &&Cpus| {
-        stanzas(host).filter_map(|stanza| stanza.cpu).any(|cpu| !cpus.visible().contains(cpu))
+    let differs = |cpus: &&Cpus| {
+        let hidden = |cpu| !cpus.visible().contains(cpu);
+        cpus.renumbers() || stanzas(host).filter_map(|stanza| stanza.cpu).any(hidden)
     };
-    let Some(cpus) = view.cpus.as_ref().filter(hides_any) else {
+    let Some(cpus) = view.cpus.as_ref().filter(differs) else {
         out.extend_from_slice(host);
         return Ok(());
     };
     let packages = Packages::of(host, cpus.visible());
     for stanza in stanzas(host) {
         match stanza.cpu {
-            Some(cpu) if !cpus.visible().contains(cpu) => {}
-            Some(_) => packages.write(&stanza, out),
+            Some(cpu) => {
+                if let Some(shown) = cpus.shown_number(cpu) {
+                    packages.write(&stanza, shown, out);
+                }
+            }
             None => write_machine_lines(&stanza, cpus, out),
         }
     }
@@ -32,7 +36,12 @@ pub(crate) fn render(
 /// Lines about the whole machine: s390x counts and lists the CPUs there, others do not.
 fn write_machine_lines(stanza: &Stanza<'_>, cpus: &Cpus, out: &mut Vec<u8>) {
     for line in stanza.text.split_inclusive(|&byte| byte == b'\n') {
-        if head_line_cpu(line).is_some_and(|cpu| !cpus.visible().contains(cpu)) {
+        if let Some(cpu) = head_line_cpu(line) {
+            let rest = line.iter().position(|&byte| byte == b':').and_then(|at| line.get(at..));
+            if let (Some(shown), Some(rest)) = (cpus.shown_number(cpu), rest) {
+                out.extend_from_slice(format!("processor {shown}").as_bytes());
+                out.extend_from_slice(rest);
+            }
             continue;
         }
         match key_value(line) {
@@ -50,12 +59,21 @@ mod tests {
 
     use super::*;
     use crate::input::CpuInput;
-    use crate::policy::CpuCount;
+    use crate::policy::{CpuNumbers, Policy};
 
     fn rendered(host: &str, online: &str, cpuset: &str) -> String {
+        rendered_by(host, online, cpuset, &Policy::default())
+    }
+
+    fn packed(host: &str, online: &str, cpuset: &str) -> String {
+        let policy = Policy { cpu_numbers: CpuNumbers::Packed, ..Policy::default() };
+        rendered_by(host, online, cpuset, &policy)
+    }
+
+    fn rendered_by(host: &str, online: &str, cpuset: &str, policy: &Policy) -> String {
         let set = |list: &str| CpuSet::parse_list(list.as_bytes()).unwrap();
         let input = CpuInput { cpuset: Some(set(cpuset)), ..Default::default() };
-        let cpus = Cpus::new(&input, &set(online), CpuCount::Cpuset);
+        let cpus = Cpus::by_policy(&input, &set(online), policy);
         let mut out = Vec::new();
         let view = ResourceView { cpus: Some(cpus), ..Default::default() };
         render(host.as_bytes(), &view, &mut out).unwrap();
@@ -76,6 +94,23 @@ mod tests {
         let expected =
             [x86(1, 0, 3, 0, 2), x86(2, 0, 3, 1, 2), x86(3, 0, 3, 1, 2), x86(4, 1, 1, 0, 1)];
         assert_eq!(rendered(&host, "0-7", "1-4"), expected.concat());
+    }
+
+    #[test]
+    fn packed_rows_have_no_gaps() {
+        let host: String = (0..8).map(|cpu| x86(cpu, cpu / 4, 4, cpu / 2 % 2, 2)).collect();
+        // Of CPU 3 and of CPU 6, one thread each on packages of their own.
+        let expected = [x86(0, 0, 1, 1, 1), x86(1, 1, 1, 1, 1)];
+        assert_eq!(packed(&host, "0-7", "3,6"), expected.concat());
+    }
+
+    #[test]
+    fn packed_s390x_numbers_head_and_stanzas_alike() {
+        let host = "vendor_id       : IBM/S390\n# processors    : 2\nprocessor 0: version = FF\n\
+            processor 1: version = FE\n\ncpu number      : 0\nv : 0\n\ncpu number      : 1\nv : 1\n\n";
+        let expected = "vendor_id       : IBM/S390\n# processors    : 1\n\
+            processor 0: version = FE\n\ncpu number      : 0\nv : 1\n\n";
+        assert_eq!(packed(host, "0-1", "1"), expected);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `siblings` and `cpu cores` of x86 stanzas, counted over the visible CPUs of a package.
+//! What changes in a stanza: its number, and on x86 `siblings` and `cpu cores`, counted over the
+//! visible CPUs of a package.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,17 +31,24 @@ impl Packages {
         packages
     }
 
-    /// Appends a stanza with its two counts replaced.
-    pub(super) fn write(&self, stanza: &Stanza<'_>, out: &mut Vec<u8>) {
+    /// Appends a stanza under the number `shown`, with its two counts replaced.
+    pub(super) fn write(&self, stanza: &Stanza<'_>, shown: u32, out: &mut Vec<u8>) {
         let package = stanza.place().and_then(|place| self.by_id.get(&place.package));
-        let Some(package) = package else {
+        let renumbered = stanza.cpu.is_some_and(|cpu| cpu != shown);
+        if package.is_none() && !renumbered {
             out.extend_from_slice(stanza.text);
             return;
-        };
+        }
         for line in stanza.text.split_inclusive(|&byte| byte == b'\n') {
-            match key_value(line) {
-                Some((b"siblings", _)) => write_count(line, package.siblings, out),
-                Some((b"cpu cores", _)) => write_count(line, package.cores.len(), out),
+            match (key_value(line), package) {
+                // The second is s390x's.
+                (Some((b"processor" | b"cpu number", _)), _) => write_number(line, shown, out),
+                (Some((b"siblings", _)), Some(package)) => {
+                    write_number(line, package.siblings, out);
+                }
+                (Some((b"cpu cores", _)), Some(package)) => {
+                    write_number(line, package.cores.len(), out);
+                }
                 _ => out.extend_from_slice(line),
             }
         }
@@ -48,8 +56,8 @@ impl Packages {
 }
 
 /// The line with another number behind its colon.
-fn write_count(line: &[u8], count: usize, out: &mut Vec<u8>) {
+fn write_number(line: &[u8], number: impl std::fmt::Display, out: &mut Vec<u8>) {
     let label = line.iter().take_while(|&&byte| byte != b':');
     out.extend(label);
-    out.extend_from_slice(format!(": {count}\n").as_bytes());
+    out.extend_from_slice(format!(": {number}\n").as_bytes());
 }

@@ -65,6 +65,9 @@ pub fn value(key: &[u8], memory: &Memory) -> Value {
         b"MemTotal" => total(memory.total),
         b"MemFree" => total(memory.free),
         b"MemAvailable" => total(memory.available),
+        // 32-bit kernels tell the memory that they address directly from the rest.
+        b"LowTotal" => total(memory.total),
+        b"LowFree" => total(memory.free),
         b"SwapTotal" => total(memory.swap_total),
         b"SwapFree" => total(memory.swap_free),
         // `file` includes the swap cache, which has a line of its own.
@@ -106,9 +109,10 @@ pub fn value(key: &[u8], memory: &Memory) -> Value {
         b"Hugetlb" => memory.hugetlb.map_or(Value::Host, total),
         b"Hugepagesize" | b"VmallocTotal" => Value::Host,
         // Not counted per cgroup.
-        b"Buffers" | b"Mlocked" | b"VmallocChunk" | b"Bounce" | b"NFS_Unstable"
-        | b"WritebackTmp" | b"ShmemPmdMapped" | b"FilePmdMapped" | b"HardwareCorrupted"
-        | b"Unaccepted" | b"Balloon" | b"CmaTotal" | b"CmaFree" => Value::Virtual(0),
+        b"Buffers" | b"Mlocked" | b"HighTotal" | b"HighFree" | b"GPUActive" | b"GPUReclaim"
+        | b"VmallocChunk" | b"Bounce" | b"NFS_Unstable" | b"WritebackTmp" | b"ShmemPmdMapped"
+        | b"FilePmdMapped" | b"HardwareCorrupted" | b"Unaccepted" | b"Balloon" | b"CmaTotal"
+        | b"CmaFree" => Value::Virtual(0),
         // They add up to the host's memory, and exist on few architectures.
         _ if key.starts_with(b"DirectMap") => Value::Absent,
         _ => Value::Unknown,

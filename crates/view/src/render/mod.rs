@@ -7,17 +7,27 @@
 pub(crate) mod cpuinfo;
 pub(crate) mod cpuinfo_x86;
 pub(crate) mod diskstats;
+pub(crate) mod interrupts;
 pub(crate) mod loadavg;
 pub mod meminfo;
+pub(crate) mod partitions;
+pub(crate) mod schedstat;
+pub(crate) mod slabinfo;
 pub(crate) mod stat;
 pub(crate) mod swaps;
 pub mod sys_cpu;
+pub(crate) mod sys_node;
 pub(crate) mod uptime;
+pub mod vmstat;
+pub(crate) mod zoneinfo;
 
 use crate::ResourceView;
 
 /// A renderer: the host file's bytes, the view, and where to append the content.
 pub type Renderer = fn(&[u8], &ResourceView, &mut Vec<u8>) -> Result<(), RenderError>;
+
+/// A renderer of a file about one NUMA node, whose number comes second.
+pub type NodeRenderer = fn(&[u8], u32, &ResourceView, &mut Vec<u8>) -> Result<(), RenderError>;
 
 /// Why a file could not be rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use crate::{Cpus, ResourceView};
 
 /// `online`, `present`: the visible CPUs.
 pub(crate) fn online(host: &[u8], view: &ResourceView, out: &mut Vec<u8>) -> Rendered {
-    list_of(host, view, out, |cpus, _| cpus.visible().clone())
+    list_of(host, view, out, |cpus, _| cpus.shown().clone())
 }
 
 /// `possible`: never cut below what the container may run on; see [`Cpus::possible`].
@@ -24,16 +24,14 @@ pub(crate) fn offline(host: &[u8], view: &ResourceView, out: &mut Vec<u8>) -> Re
 
 /// A list of CPUs of which the container sees its own: `isolated`, `core_cpus_list` …
 pub(crate) fn list(host: &[u8], view: &ResourceView, out: &mut Vec<u8>) -> Rendered {
-    list_of(host, view, out, |cpus, host| host.intersection(cpus.visible()))
+    list_of(host, view, out, |cpus, host| cpus.shown_of(host))
 }
 
 /// A mask of CPUs of which the container sees its own, as wide as the host prints it.
 pub(crate) fn mask(host: &[u8], view: &ResourceView, out: &mut Vec<u8>) -> Rendered {
     let Some(cpus) = &view.cpus else { return unchanged(host, out) };
     match CpuSet::parse_mask(host) {
-        Ok(set) => {
-            set.intersection(cpus.visible()).write_mask(mask_width(host.trim_ascii_end()), out)
-        }
+        Ok(set) => cpus.shown_of(&set).write_mask(mask_width(host.trim_ascii_end()), out),
         Err(error) => return Err(not_understood("a mask of CPUs", &error)),
     }
     out.push(b'\n');
@@ -43,13 +41,21 @@ pub(crate) fn mask(host: &[u8], view: &ResourceView, out: &mut Vec<u8>) -> Rende
 /// CPU numbers separated by blanks: `cpufreq/affected_cpus`, `related_cpus`.
 pub(crate) fn numbers(host: &[u8], view: &ResourceView, out: &mut Vec<u8>) -> Rendered {
     let Some(cpus) = &view.cpus else { return unchanged(host, out) };
-    let visible = |word: &&[u8]| {
-        let number = parse_u64(word).and_then(|number| u32::try_from(number).ok());
-        number.is_some_and(|cpu| cpus.visible().contains(cpu))
-    };
-    let words: Vec<_> = fields(host).filter(visible).collect();
-    out.extend_from_slice(&words.join(&b' '));
+    let number = |word| parse_u64(word).and_then(|number| u32::try_from(number).ok());
+    let shown = fields(host).filter_map(number).filter_map(|cpu| cpus.shown_number(cpu));
+    let words: Vec<_> = shown.map(|cpu| cpu.to_string()).collect();
+    out.extend_from_slice(words.join(" ").as_bytes());
     out.push(b'\n');
+    Ok(())
+}
+
+/// `smt/active`: 1 if two of the visible CPUs share a core.
+pub(crate) fn smt_active(host: &[u8], view: &ResourceView, out: &mut Vec<u8>) -> Rendered {
+    let (Some(cpus), Some(siblings)) = (&view.cpus, &view.thread_siblings) else {
+        return unchanged(host, out);
+    };
+    let shared = |core: &CpuSet| core.intersection(cpus.visible()).len() > 1;
+    out.extend_from_slice(if siblings.iter().any(shared) { b"1\n" } else { b"0\n" });
     Ok(())
 }
 
@@ -112,8 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn smt_is_active_if_two_visible_cpus_share_a_core() {
+        let set = |list: &str| CpuSet::parse_list(list.as_bytes()).unwrap();
+        for (cores, expected) in [(["0-1", "2-3"], "0\n"), (["1,3", "1,3"], "1\n")] {
+            let input = CpuInput { cpuset: Some(set("1,3")), ..Default::default() };
+            let view = ResourceView {
+                cpus: Some(Cpus::new(&input, &set("0-3"), CpuCount::Cpuset)),
+                thread_siblings: Some(cores.map(set).to_vec()),
+                ..Default::default()
+            };
+            let mut out = Vec::new();
+            smt_active(b"1\n", &view, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn without_a_view_of_its_own_the_host_is_unchanged() {
-        for render in [online, possible, offline, list, mask, numbers] {
+        for render in [online, possible, offline, list, mask, numbers, smt_active] {
             let mut out = Vec::new();
             render(b"0-7 \n", &ResourceView::default(), &mut out).unwrap();
             assert_eq!(out, b"0-7 \n");

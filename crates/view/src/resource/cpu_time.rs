@@ -17,6 +17,10 @@
 //!
 //! A CPU that leaves V keeps its counters, unprinted, as an offline CPU does in the kernel, and
 //! goes on from them when it comes back; the first line goes on counting it.
+//!
+//! An account can be saved and restored. All that is printed follows from what is saved, so whoever
+//! saves it after each step, before anybody sees the rows, can go on from there in another process
+//! without any row falling: the next step books what was used in between.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +29,8 @@ use procfmt::stat::CpuTicks;
 use procfmt::units::Usec;
 
 use super::apportion::Kinds;
+use super::saved::{Reader, Writer};
+use crate::Cpus;
 use crate::input::CpuTimeInput;
 
 /// One backlog may hold this much per CPU.
@@ -136,6 +142,52 @@ impl CpuAccount {
         CpuTimes { total, rows }
     }
 
+    /// Appends all that the next daemon needs to go on: at most [`CpuAccount::saved_bytes`]. The
+    /// hint is not saved; the first step after that goes by the fill order.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        let mut out = Writer(out);
+        let last = &self.last;
+        out.words(&[self.stepped_at.0, last.user.0, last.nice.0, last.system.0, last.throttled.0]);
+        out.words(&[self.backlog.user, self.backlog.nice, self.backlog.system]);
+        out.words(&[self.steal_backlog]);
+        out.count(self.rows.len());
+        for (&cpu, Row { busy, steal, idle }) in &self.rows {
+            out.words(&[cpu.into(), busy.user, busy.nice, busy.system, *steal, *idle]);
+        }
+        out.count(self.order.len());
+        self.order.iter().for_each(|&cpu| out.words(&[cpu.into()]));
+    }
+
+    /// How many bytes an account takes on a machine with so many CPUs, at most.
+    #[must_use]
+    pub fn saved_bytes(cpus: usize) -> usize {
+        8 * (11 + 7 * cpus)
+    }
+
+    /// Restores what [`CpuAccount::save`] saved, on the same clock. `None` for anything else.
+    #[must_use]
+    pub fn restore(saved: &[u8]) -> Option<Self> {
+        let mut saved = Reader(saved);
+        let [stepped_at, user, nice, system, throttled] = saved.words()?.map(Usec);
+        let [backlog_user, backlog_nice, backlog_system, steal_backlog] = saved.words()?;
+        let mut rows = BTreeMap::new();
+        for _ in 0..saved.count()? {
+            let [cpu, user, nice, system, steal, idle] = saved.words()?;
+            let busy = Kinds { user, nice, system };
+            rows.insert(u32::try_from(cpu).ok()?, Row { busy, steal, idle });
+        }
+        let mut order = Vec::new();
+        for _ in 0..saved.count()? {
+            let [cpu] = saved.words()?;
+            order.push(u32::try_from(cpu).ok()?);
+        }
+        saved.end()?;
+        let backlog = Kinds { user: backlog_user, nice: backlog_nice, system: backlog_system };
+        let last = CpuTimeInput { user, nice, system, throttled, per_cpu: None };
+        let last_hint = Vec::new();
+        Some(Self { stepped_at, last, last_hint, backlog, steal_backlog, rows, order })
+    }
+
     /// Adds what the counters gained to the backlogs. A counter that fell belongs to another
     /// cgroup that took the name: count from there.
     fn collect(&mut self, input: &CpuTimeInput) {
@@ -214,11 +266,15 @@ fn fill(
 }
 
 /// What was used between two readings. nice is a part of user in the kernel's count.
+///
+/// The sum of both is exact, while v1's split into user and system is sampled, and starts afresh
+/// with the daemon: user may then have lost to system what was never used twice. So the gain of the
+/// sum bounds that of its parts.
 fn kinds(now: &CpuTimeInput, before: &CpuTimeInput) -> Kinds {
-    let user_and_nice = now.user.saturating_sub(before.user).0;
+    let used = (now.user + now.system).saturating_sub(before.user + before.system).0;
+    let user_and_nice = now.user.saturating_sub(before.user).0.min(used);
     let nice = now.nice.saturating_sub(before.nice).0.min(user_and_nice);
-    let system = now.system.saturating_sub(before.system).0;
-    Kinds { user: user_and_nice - nice, nice, system }
+    Kinds { user: user_and_nice - nice, nice, system: used - user_and_nice }
 }
 
 impl Row {
@@ -239,8 +295,18 @@ impl Row {
 pub struct CpuTimes {
     /// The first line: the rows, and what CPUs gained that the container no longer sees.
     pub total: CpuTicks,
-    /// Kernel CPU number and times of each visible CPU, ascending.
+    /// Number and times of each visible CPU, ascending. An account knows the kernel's numbers; see
+    /// [`CpuTimes::as_shown`].
     pub rows: Vec<(u32, CpuTicks)>,
+}
+
+impl CpuTimes {
+    /// The same with the numbers under which the container sees its CPUs.
+    #[must_use]
+    pub fn as_shown(self, cpus: &Cpus) -> Self {
+        let shown = |(cpu, row)| Some((cpus.shown_number(cpu)?, row));
+        Self { rows: self.rows.into_iter().filter_map(shown).collect(), ..self }
+    }
 }
 
 #[cfg(test)]

@@ -94,7 +94,59 @@ fn cpu_that_leaves_keeps_its_time() {
     assert_eq!(busy(&account.times(&both, HZ)), [200, 100]);
 }
 
+#[test]
+fn split_that_starts_afresh_counts_nothing_twice() {
+    // The last daemon had told 9 s user and 1 s system; the next one's first split is even.
+    let visible = cpus("0");
+    let told = used(9 * SECOND, 0, SECOND, 0);
+    let mut account = CpuAccount::open(&step(0, &told, &visible, Hint::None), Usec(10 * SECOND));
+    account.step(&step(SECOND, &used(6 * SECOND, 0, 5 * SECOND, 0), &visible, Hint::None));
+    let row = account.times(&visible, HZ).rows[0].1;
+    assert_eq!((row.user, row.system), (Ticks(900), Ticks(200)));
+}
+
+#[test]
+fn restored_account_is_the_same_account() {
+    let (both, one) = (cpus("0,7"), cpus("7"));
+    let start = used(5 * SECOND, SECOND, SECOND, 9);
+    let opened = step(0, &start, &both, Hint::None);
+    let mut account = CpuAccount::open(&opened, Usec(9 * SECOND));
+    account.step(&step(SECOND, &used(9 * SECOND, SECOND, SECOND, 9), &one, Hint::None));
+    let mut saved = Vec::new();
+    account.save(&mut saved);
+    assert!(saved.len() <= CpuAccount::saved_bytes(2), "{}", saved.len());
+    let mut restored = CpuAccount::restore(&saved).unwrap();
+    assert_eq!(restored.times(&both, HZ), account.times(&both, HZ));
+    // Nothing but the hint is lost: both go on alike.
+    let later = used(12 * SECOND, SECOND, SECOND, SECOND);
+    for account in [&mut account, &mut restored] {
+        account.step(&step(3 * SECOND, &later, &both, Hint::None));
+    }
+    assert_eq!(restored.times(&both, HZ), account.times(&both, HZ));
+    for length in 0..saved.len() {
+        assert!(CpuAccount::restore(&saved[..length]).is_none());
+    }
+}
+
 proptest! {
+    #[test]
+    fn arbitrary_bytes_are_no_account_and_never_panic(
+        mut saved in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let _ = CpuAccount::restore(&saved);
+        // Plausible counts, absurd numbers.
+        saved.resize(8 * (11 + 7), 255);
+        saved[72..80].copy_from_slice(&1u64.to_le_bytes());
+        saved[80..84].copy_from_slice(&[0; 4]);
+        saved[84..88].copy_from_slice(&[0; 4]);
+        saved[128..136].copy_from_slice(&1u64.to_le_bytes());
+        saved[136..144].copy_from_slice(&0u64.to_le_bytes());
+        let mut account = CpuAccount::restore(&saved).unwrap();
+        let visible = cpus("0");
+        account.step(&step(u64::MAX, &used(9, 9, 9, 9), &visible, Hint::None));
+        let _ = account.times(&visible, HZ);
+    }
+
     /// No counter falls, no row outruns the clock, gains add up to the first line's: also when the
     /// quota, the cpuset and the hints change in any way.
     #[test]

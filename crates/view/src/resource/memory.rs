@@ -54,6 +54,8 @@ pub struct Memory {
     /// `Hugetlb`: memory set aside for huge pages of all sizes, as far as the container may use
     /// it; `None` as above.
     pub hugetlb: Option<Kib>,
+    /// Huge pages in use, of all sizes.
+    pub hugetlb_used: Bytes,
     /// Whether `Zswap` and `Zswapped` are shown.
     pub zswap: bool,
 }
@@ -61,6 +63,8 @@ pub struct Memory {
 /// Huge pages of the default size, in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HugePages {
+    /// The page size: `Hugepagesize`.
+    pub size: Bytes,
     /// `HugePages_Total`: no more than the host has or the limit allows.
     pub total: u64,
     /// `HugePages_Free`.
@@ -94,6 +98,7 @@ impl Memory {
             commit_limit: overcommit + swap.total,
             huge_pages: hugetlb.map(|sizes| HugePages::new(sizes, &host.totals)),
             hugetlb: hugetlb.map(|sizes| usable_pools(sizes, host)),
+            hugetlb_used: hugetlb.unwrap_or_default().iter().map(|size| size.current).sum(),
             zswap: policy.zswap,
         }
     }
@@ -159,12 +164,18 @@ impl HugePages {
     fn new(sizes: &[HugetlbInput], host: &Totals) -> Self {
         let default = sizes.iter().find(|size| size.size == host.huge_page_size.bytes());
         let Some(HugetlbInput { size, max, current, reserved }) = default.copied() else {
-            return Self { total: host.huge_pages_total, free: host.huge_pages_free, reserved: 0 };
+            return Self {
+                size: host.huge_page_size.bytes(),
+                total: host.huge_pages_total,
+                free: host.huge_pages_free,
+                reserved: 0,
+            };
         };
         let pages = |bytes: Bytes| bytes.0.checked_div(size.0).unwrap_or(0);
         let room = max.map(|max| pages(max.saturating_sub(current)));
         let total = max.map(pages).cap(host.huge_pages_total);
         Self {
+            size,
             total,
             free: room.cap(host.huge_pages_free).min(total),
             reserved: pages(reserved.saturating_sub(current)).min(total),

@@ -7,9 +7,14 @@ pub(crate) mod cpus;
 pub(crate) mod disks;
 pub(crate) mod load;
 pub(crate) mod memory;
+pub(crate) mod nodes;
+mod saved;
 mod swap;
+pub(crate) mod vm;
 
-use crate::{Clock, CpuTimes, Cpus, Disks, Memory, Tasks};
+use procfmt::cpulist::CpuSet;
+
+use crate::{Clock, CpuTimes, Cpus, Disks, Memory, Nodes, Tasks, Vm};
 
 /// What one container sees at one moment.
 ///
@@ -30,6 +35,16 @@ pub struct ResourceView {
     pub tasks: Option<Tasks>,
     /// I/O per block device.
     pub disks: Option<Disks>,
+    /// Page faults, reclaim, paging and swapping.
+    pub vm: Option<Vm>,
+    /// The container's own slabs in the form of `/proc/slabinfo`; empty where the kernel does not
+    /// tell them.
+    pub slabs: Option<Vec<u8>>,
+    /// NUMA nodes.
+    pub nodes: Option<Nodes>,
+    /// For each visible CPU, the host's CPUs on its core, itself included
+    /// (`topology/thread_siblings_list`).
+    pub thread_siblings: Option<Vec<CpuSet>>,
     /// `USER_HZ`: clock ticks per second, 100 on every current kernel (`sysconf(_SC_CLK_TCK)`).
     pub user_hz: u64,
 }

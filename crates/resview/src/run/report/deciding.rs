@@ -7,8 +7,8 @@ use procfmt::units::Kib;
 
 use super::Row;
 use super::seen::{Seen, amount, hundredths};
-use crate::cli::CpuCount;
 use crate::run::cgroups::Cgroups;
+use crate::view_options::CpuCount;
 
 /// What a cell says where there is nothing to say.
 const NOTHING: &str = "-";

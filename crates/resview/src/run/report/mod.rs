@@ -12,8 +12,8 @@ use anyhow::Context;
 use self::deciding::deciding;
 pub(super) use self::seen::Seen;
 use super::cgroups::Cgroups;
-use crate::cli::CpuCount;
 use crate::exit_codes::{self, Code};
+use crate::view_options::CpuCount;
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]

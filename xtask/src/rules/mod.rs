@@ -3,6 +3,8 @@
 mod arrows;
 mod sources;
 
+pub(crate) use sources::PURE;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};

@@ -12,7 +12,7 @@ const NINE_OF_TEN: usize = 450;
 const UNSAFE: &[&str] = &["attach", "container", "fuse", "supervisor", "syscalls"];
 
 /// The crates that open no file, read no clock, no environment.
-const PURE: &[&str] = &["procfmt", "view"];
+pub(crate) const PURE: &[&str] = &["procfmt", "view"];
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::env",

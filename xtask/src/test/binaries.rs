@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{repo, sh};
+use crate::{repo, rules, sh};
 
 /// A built integration test.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) struct Binary {
     path: PathBuf,
 }
 
-/// Builds the workspace's integration tests.
+/// Builds the integration tests of all crates but the pure ones, which no cgroup layout touches.
 ///
 /// # Errors
 /// When they do not compile.
@@ -40,7 +40,9 @@ fn read(messages: &str) -> Result<Vec<Binary>> {
         if let (true, Some(path)) = (is_test, message["executable"].as_str()) {
             let manifest = message["manifest_path"].as_str().context("a crate without a path")?;
             let dir = Path::new(manifest).parent().context("a manifest without a folder")?;
-            binaries.push(Binary { dir: dir.to_owned(), path: path.into() });
+            if !rules::PURE.iter().any(|pure| dir.ends_with(pure)) {
+                binaries.push(Binary { dir: dir.to_owned(), path: path.into() });
+            }
         }
     }
     Ok(binaries)
@@ -70,6 +72,7 @@ mod tests {
     fn only_integration_tests_are_taken() {
         let messages = r#"{"reason":"compiler-artifact","manifest_path":"/r/a/Cargo.toml","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/it-1"}
 {"reason":"compiler-artifact","manifest_path":"/r/a/Cargo.toml","target":{"kind":["lib"]},"profile":{"test":true},"executable":"/t/a-1"}
+{"reason":"compiler-artifact","manifest_path":"/r/crates/view/Cargo.toml","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/golden-1"}
 {"reason":"compiler-artifact","manifest_path":"/r/a/Cargo.toml","target":{"kind":["bin"]},"profile":{"test":false},"executable":"/t/a"}
 {"reason":"build-finished","success":true}"#;
         let binaries = read(messages).unwrap();

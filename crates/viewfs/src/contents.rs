@@ -238,6 +238,7 @@ fn log_missing_controllers(layout: &Layout) {
         (Controller::Memory, "meminfo and swaps"),
         (Controller::Cpu, "CPU quotas"),
         (Controller::Cpuset, "CPU sets"),
+        (Controller::Cpuacct, "CPU time"),
         (Controller::Io, "diskstats"),
     ];
     for (controller, what) in needed {

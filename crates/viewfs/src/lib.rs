@@ -12,6 +12,7 @@ mod contents;
 mod gather;
 mod handles;
 mod linux32;
+mod listing;
 mod nodes;
 mod numa;
 mod pressure;

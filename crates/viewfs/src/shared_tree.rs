@@ -17,6 +17,7 @@ use view::catalogue::ProcFile;
 
 use crate::contents::Contents;
 use crate::handles::{Handles, Snapshot};
+use crate::listing::list;
 use crate::nodes::{Node, Nodes, sys_number};
 use crate::sys::{self, SysEntry};
 
@@ -248,13 +249,7 @@ impl Filesystem for SharedTree {
         out: &mut DirSink<'_>,
     ) -> fuse::Result<()> {
         let listed = self.directories.get(fh).ok_or(Errno::BADF)?;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        // An entry's offset is the number of entries up to and including it.
-        for (entry, next) in listed.iter().zip(1u64..).skip(start) {
-            if !out.add(entry.node.0, next, entry.kind, &entry.name) {
-                break;
-            }
-        }
+        list(listed.iter().map(|entry| (entry.node, entry.kind, &entry.name)), offset, out);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! Called as `lxcfs`: LXCFS's options, defaults, signals and exit codes, so that it can stand where
-//! LXCFS stood. What differs on purpose is in docs/ and said in the log.
+//! LXCFS stood. Options that have no effect here are named in the log.
 
 mod options;
 mod pidfile;

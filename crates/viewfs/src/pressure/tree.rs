@@ -19,6 +19,7 @@ use super::trigger::Trigger;
 use super::watch::{NOTHING_TO_WAIT_FOR, READY, Registered, Watch};
 use crate::contents::{Contents, StartError};
 use crate::handles::{Handles, Snapshot};
+use crate::listing::list;
 use crate::nodes::number;
 
 /// How many triggers a container may have, and the host, at the same time.
@@ -211,13 +212,7 @@ impl Filesystem for PressureTree {
         }
         let dots = [".", ".."].map(|dot| (node, FileType::Directory, dot));
         let files = self.files.iter().map(|file| (file.0, FileType::Regular, name(file.1)));
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        // An entry's offset is the number of entries up to and including it.
-        for ((node, kind, name), next) in dots.into_iter().chain(files).zip(1..).skip(start) {
-            if !out.add(node.0, next, kind, OsStr::new(name)) {
-                break;
-            }
-        }
+        list(dots.into_iter().chain(files), offset, out);
         Ok(())
     }
 }

@@ -13,24 +13,26 @@ use procfmt::meminfo;
 use view::ResourceView;
 use view::catalogue::{PROC_FILES, Sys, sys};
 
-/// The entries of `/sys/devices/system` that are rendered, one of each kind and some that are not.
-const SYS_PATHS: [&str; 16] = [
-    "cpu/online",
-    "cpu/possible",
-    "cpu/offline",
-    "cpu/isolated",
-    "cpu/smt/active",
-    "cpu/cpu0/topology/core_cpus",
-    "cpu/cpu0/topology/core_cpus_list",
-    "cpu/cpu1/cache/index0/shared_cpu_map",
-    "cpu/cpu1/cpufreq/affected_cpus",
-    "node/online",
-    "node/has_cpu",
-    "node/node0/cpulist",
-    "node/node0/cpumap",
-    "node/node0/distance",
-    "node/node0/meminfo",
-    "node/node1/numastat",
+/// The entries of `/sys` that are rendered, one of each kind and some that are not.
+const SYS_PATHS: [&str; 18] = [
+    "devices/system/cpu/online",
+    "devices/system/cpu/possible",
+    "devices/system/cpu/offline",
+    "devices/system/cpu/isolated",
+    "devices/system/cpu/smt/active",
+    "devices/system/cpu/cpu0/topology/core_cpus",
+    "devices/system/cpu/cpu0/topology/core_cpus_list",
+    "devices/system/cpu/cpu1/cache/index0/shared_cpu_map",
+    "devices/system/cpu/cpu1/cpufreq/affected_cpus",
+    "devices/system/node/online",
+    "devices/system/node/has_cpu",
+    "devices/system/node/node0/cpulist",
+    "devices/system/node/node0/cpumap",
+    "devices/system/node/node0/distance",
+    "devices/system/node/node0/meminfo",
+    "devices/system/node/node1/numastat",
+    "block/sda/stat",
+    "block/sda/inflight",
 ];
 
 /// A table has a row or a column for each CPU, of which an arbitrary container has few.

@@ -78,6 +78,11 @@ mod tests {
             assert!(!fake.group(path).pressure(Pressure::Io, &mut text).unwrap());
             assert!(fake.group(path).open_pressure(Pressure::Io).unwrap().is_none());
         }
+        // Interrupts have a file of their own, on kernels that account for them.
+        fake.files("unified/c", &[("irq.pressure", "full avg10=0.00\n")]);
+        assert!(fake.group("/c").pressure(Pressure::Irq, &mut text).unwrap());
+        assert_eq!(text, b"full avg10=0.00\n");
+        assert!(!fake.group("/a").pressure(Pressure::Irq, &mut text).unwrap());
         assert!(!Fake::new(V1).group("/a").pressure(Pressure::Cpu, &mut text).unwrap());
     }
 }

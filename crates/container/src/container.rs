@@ -84,20 +84,22 @@ impl Container {
     }
 }
 
-/// An init is told from later ones by its namespace and start. Without one the cgroup's own ids
-/// take that part, because the oldest process may end before the container does.
+/// An init is told from later ones by its namespace and start, in whichever cgroup it is: a
+/// container that is moved goes on with its histories. Without an init it is the cgroup, by its
+/// path and the ids that tell it from later ones, because the oldest process may end before the
+/// container does.
 fn key(anchor: &Anchor, group: &Group) -> Result<ContainerKey, cgroup::Error> {
     let mut hash = Fnv::new();
-    for path in group.paths().iter() {
-        hash.add(path.as_os_str().as_bytes());
-    }
     match anchor.kind {
         AnchorKind::Init => {
             hash.add(&anchor.pid.to_le_bytes());
             hash.add(&anchor.start_time.0.to_le_bytes());
             hash.add(&anchor.pid_namespace.unwrap_or(0).to_le_bytes());
         }
-        AnchorKind::Oldest => group.ids()?.iter().for_each(|id| hash.add(&id.to_le_bytes())),
+        AnchorKind::Oldest => {
+            group.paths().iter().for_each(|path| hash.add(path.as_os_str().as_bytes()));
+            group.ids()?.iter().for_each(|id| hash.add(&id.to_le_bytes()));
+        }
     }
     Ok(ContainerKey(hash.0))
 }

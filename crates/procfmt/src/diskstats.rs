@@ -1,7 +1,7 @@
 //! `/proc/diskstats`: one row of counters per block device.
 //! Source: Documentation/admin-guide/iostats.rst.
 
-use crate::num::{lines, parse_u64, push_right, push_u64};
+use crate::num::{fields, lines, parse_u64, push_right, push_u64};
 
 /// One row, split into the device and its counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,15 +67,31 @@ impl Row<'_> {
         push_right(out, self.minor.into(), 7);
         out.push(b' ');
         out.extend_from_slice(self.name);
-        let [reads, writes, discards] = counters.completed;
-        let [read, written, discarded] = counters.sectors;
-        // Columns: reads merged sectors ms, writes merged sectors ms, in flight, io ms, weighted
-        // ms, discards merged sectors ms, flushes ms.
-        let columns =
-            [reads, 0, read, 0, writes, 0, written, 0, 0, 0, 0, discards, 0, discarded, 0, 0, 0];
-        for value in columns.into_iter().take(self.columns) {
+        for value in counters.columns().into_iter().take(self.columns) {
             out.push(b' ');
             push_u64(out, value);
+        }
+        out.push(b'\n');
+    }
+}
+
+impl Counters {
+    /// The numbers of a row, in the kernel's order: reads merged sectors ms, writes merged sectors
+    /// ms, in flight, io ms, weighted ms, discards merged sectors ms, flushes ms.
+    fn columns(&self) -> [u64; 17] {
+        let [reads, writes, discards] = self.completed;
+        let [read, written, discarded] = self.sectors;
+        [reads, 0, read, 0, writes, 0, written, 0, 0, 0, 0, discards, 0, discarded, 0, 0, 0]
+    }
+
+    /// Appends `/sys/block/NAME/stat`: the same numbers, in as many columns as the host's text of
+    /// that file has. Source: Documentation/block/stat.rst.
+    pub fn write_stat(&self, host: &[u8], out: &mut Vec<u8>) {
+        for (index, (value, _)) in self.columns().into_iter().zip(fields(host)).enumerate() {
+            if index > 0 {
+                out.push(b' ');
+            }
+            push_right(out, value, 8);
         }
         out.push(b'\n');
     }
@@ -111,7 +127,34 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
+    #[test]
+    fn stat_in_sysfs_is_padded_and_keeps_the_hosts_columns() {
+        let counters = Counters { completed: [7, 8, 9], sectors: [70, 123_456_789, 90] };
+        let stat = |host: &str| {
+            let mut out = Vec::new();
+            counters.write_stat(host.as_bytes(), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let old = "       7        0       70        0        8        0 123456789        0        \
+                   0        0        0";
+        assert_eq!(stat("1 2 3 4 5 6 7 8 9 10 11\n"), format!("{old}\n"));
+        let discards = format!("{old}        9        0       90        0");
+        assert_eq!(stat(&"       1 ".repeat(15)), format!("{discards}\n"));
+        assert_eq!(stat(&"       1 ".repeat(17)), format!("{discards}        0        0\n"));
+    }
+
     proptest! {
+        #[test]
+        fn stat_agrees_with_the_row(completed: [u64; 3], sectors: [u64; 3], columns in 1..=17_usize) {
+            let counters = Counters { completed, sectors };
+            let host = "5 ".repeat(columns);
+            let (mut row, mut stat) = (Vec::new(), Vec::new());
+            let text = format!("   8       0 sda {}", host.trim_end());
+            parse_row(text.as_bytes()).unwrap().write_with(&counters, &mut row);
+            counters.write_stat(host.as_bytes(), &mut stat);
+            prop_assert!(fields(&row).skip(3).eq(fields(&stat)));
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
             parse(&text).for_each(|row| row.write_with(&Counters::default(), &mut Vec::new()));

@@ -3,6 +3,7 @@
 
 use crate::meminfo::{self, Unit};
 use crate::num::{lines, parse_u64, push_right, push_u64};
+use crate::units::Kib;
 
 /// One line of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,39 @@ fn number_width(key: &[u8]) -> usize {
 #[must_use]
 pub fn value(text: &[u8], key: &[u8]) -> Option<u64> {
     parse(text).find_map(|line| (line.key == key).then_some(line.value))
+}
+
+/// What of a node's memory there is, and what is left of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// `MemTotal`; 0 for a node without memory.
+    pub mem_total: Kib,
+    /// `MemFree`.
+    pub mem_free: Kib,
+    /// Page cache on the LRU lists (`Active(file)`, `Inactive(file)`) and what else the kernel can
+    /// reclaim (`KReclaimable`; before 4.20 `SReclaimable`).
+    pub reclaimable: Kib,
+    /// `HugePages_Total`, in pages of the default size.
+    pub huge_pages_total: u64,
+    /// `HugePages_Free`, in pages of the default size.
+    pub huge_pages_free: u64,
+}
+
+impl Totals {
+    /// Picks the totals out of a node's text; what is missing is zero.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Self {
+        let value = |key: &[u8]| value(text, key);
+        let kib = |key: &[u8]| Kib(value(key).unwrap_or(0));
+        let objects = value(b"KReclaimable").or_else(|| value(b"SReclaimable")).unwrap_or(0);
+        Self {
+            mem_total: kib(b"MemTotal"),
+            mem_free: kib(b"MemFree"),
+            reclaimable: kib(b"Active(file)") + kib(b"Inactive(file)") + Kib(objects),
+            huge_pages_total: value(b"HugePages_Total").unwrap_or(0),
+            huge_pages_free: value(b"HugePages_Free").unwrap_or(0),
+        }
+    }
 }
 
 impl Line<'_> {

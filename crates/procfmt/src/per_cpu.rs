@@ -3,11 +3,15 @@
 
 use crate::num::{fields, lines, parse_u64, push_right};
 
-/// The blanks before the first CPU in the header of `/proc/interrupts`. The kernel prints more on
-/// machines with a thousand and more interrupt lines.
-pub const INTERRUPTS_INDENT: usize = 11;
-/// The blanks before the first CPU in the header of `/proc/softirqs`.
-pub const SOFTIRQS_INDENT: usize = 20;
+/// The blanks before the first CPU in the header of one of the tables. `/proc/softirqs` has 20;
+/// `/proc/interrupts` has 11, 12 in 7.2, and more on machines with a thousand and more interrupt
+/// lines. `None`: the text does not begin with a header.
+#[must_use]
+pub fn indent(text: &[u8]) -> Option<usize> {
+    let header = lines(text).next()?;
+    let blanks = header.iter().take_while(|&&byte| byte == b' ').count();
+    header.get(blanks..)?.starts_with(b"CPU").then_some(blanks)
+}
 
 /// The names of the rows of `/proc/softirqs`, in the kernel's order.
 pub fn softirqs(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -55,11 +59,20 @@ mod tests {
         let text = b"                    CPU0       CPU10      \n          HI:          0          0\n    \
             IRQ_POLL:          0          0\n";
         let mut out = Vec::new();
-        write_header(SOFTIRQS_INDENT, [0, 10].into_iter(), &mut out);
+        write_header(indent(text).unwrap(), [0, 10].into_iter(), &mut out);
         for name in softirqs(text) {
             write_softirq(name, [0, 0].into_iter(), &mut out);
         }
         assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(text));
+    }
+
+    #[test]
+    fn only_a_header_has_an_indent() {
+        assert_eq!(indent(b"            CPU0       \n"), Some(12));
+        assert_eq!(indent(b"CPU0       CPU1       "), Some(0));
+        for text in [&b""[..], b"\n", b"      \n", b"  0:  1\n           CPU0\n", b"  CP"] {
+            assert_eq!(indent(text), None, "{text:?}");
+        }
     }
 
     #[test]
@@ -77,6 +90,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = indent(&text);
             softirqs(&text).for_each(|name| write_softirq(name, std::iter::once(0), &mut Vec::new()));
         }
     }

@@ -35,10 +35,10 @@ pub(crate) enum Command {
 /// Try it out: run a command with limits and its own view, without a container engine
 ///
 /// Makes a cgroup and new pid, mount, uts, ipc, cgroup and, where the kernel has them, time
-/// namespaces, puts the view over /proc and /sys/devices/system/cpu and runs COMMAND. Without
-/// COMMAND it prints what the container would see, beside the host's values and the cgroup file
-/// that decided each. Uses a running daemon's view, else serves its own for as long as the command
-/// lives. Everything is removed at the end.
+/// namespaces, puts the view over files of /proc and /sys and runs COMMAND. Without COMMAND it
+/// prints what the container would see, beside the host's values and the cgroup file that decided
+/// each. Uses a running daemon's view, else serves its own for as long as the command lives.
+/// Everything is removed at the end.
 ///
 /// Exit codes: the command's own; 128+n if signal n killed it; 127 if it was not found; 126 if it
 /// could not be executed; 125 if resview itself failed.

@@ -1,9 +1,9 @@
-//! `/proc/diskstats` in a container: its own I/O on a disk that others use too.
+//! `/proc/diskstats` and `/sys/block` in a container: its own I/O on a disk that others use too.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -121,13 +121,13 @@ impl Daemon {
         let mut daemon = Self { child: command.stdin(Stdio::null()).spawn().unwrap(), dir };
         eventually("the daemon mounts", || {
             assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon has ended");
-            daemon.diskstats().exists()
+            daemon.file("proc/diskstats").exists()
         });
         daemon
     }
 
-    fn diskstats(&self) -> PathBuf {
-        self.dir.path().join("view/proc/diskstats")
+    fn file(&self, path: &str) -> PathBuf {
+        self.dir.path().join("view").join(path)
     }
 }
 
@@ -140,34 +140,65 @@ impl Drop for Daemon {
 }
 
 /// What a container is told after it has read from the disk, while somebody else read much more:
-/// reads completed and sectors read, and what `iostat -x` makes of it since the beginning.
-fn told(disk: &Disk, daemon: &Daemon) -> (u64, u64, String) {
+/// reads completed and sectors read, and what `script` prints then.
+fn told(disk: &Disk, daemon: &Daemon, script: &str) -> (u64, u64, String) {
     disk.fill("own", OWN);
     disk.fill("neighbour", NEIGHBOURS);
     done(Command::new("sh").args(["-c", &disk.read("neighbour")]));
     let name = disk.name();
     let script = format!(
-        "[ $({}) = {} ] && cat /proc/diskstats && echo ---- && iostat -x -k {name}",
+        "[ $({}) = {} ] && cat /proc/diskstats && echo ---- && \
+         cmp /sys/block/{name}/stat /sys/class/block/{name}/stat && cat /sys/block/{name}/stat && \
+         echo ---- && {script}",
         disk.read("own"),
         OWN << 16
     );
     let container = oci::Container::new("runc", &["sh", "-c", &script]);
-    let container = container.mount(&daemon.diskstats(), "/proc/diskstats");
+    let container = container.mount(&daemon.file("proc/diskstats"), "/proc/diskstats");
+    let container =
+        ["sys/block", "sys/class/block"].into_iter().fold(container, |container, path| {
+            container.mount(&daemon.file(path), &format!("/{path}"))
+        });
     let at = disk.mountpoint.path();
     let text = stdout_of(&container.mount(at, at.to_str().unwrap()).run());
-    let (stats, iostat) = text.split_once("----\n").unwrap();
-    let [reads, _, sectors, _] = row(stats, &name)[..4] else { panic!("{stats}") };
+    let mut parts = text.splitn(3, "----\n");
+    let [stats, stat, printed] = [(); 3].map(|()| parts.next().unwrap());
+    let row_of_disk = row(stats, &name);
+    assert_eq!(numbers(stat.split_whitespace()), row_of_disk, "stat in sysfs and diskstats");
+    let [reads, _, sectors, _] = row_of_disk[..4] else { panic!("{stats}") };
     // The host's numbers for the same disk have the neighbour's I/O too.
     let host = row(&std::fs::read_to_string("/proc/diskstats").unwrap(), &name);
     assert!(host[0] >= NEIGHBOURS, "{host:?}");
-    (reads, sectors, iostat.to_owned())
+    (reads, sectors, printed.to_owned())
 }
 
 /// The counters of a disk.
 fn row(stats: &str, name: &str) -> Vec<u64> {
     let row = stats.lines().find(|line| line.split_whitespace().nth(2) == Some(name));
     let row = row.unwrap_or_else(|| panic!("no {name} in:\n{stats}"));
-    row.split_whitespace().skip(3).map(|number| number.parse().unwrap()).collect()
+    numbers(row.split_whitespace().skip(3))
+}
+
+fn numbers<'a>(words: impl Iterator<Item = &'a str>) -> Vec<u64> {
+    words.map(|number| number.parse().unwrap()).collect()
+}
+
+/// The rows below each header `Device …` that `iostat` prints, split into words.
+fn reports(iostat: &str) -> Vec<Vec<Vec<&str>>> {
+    let mut reports: Vec<Vec<Vec<&str>>> = Vec::new();
+    let mut is_row = false;
+    for line in iostat.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        if words.first() == Some(&"Device") {
+            reports.push(Vec::new());
+            is_row = true;
+        } else if words.is_empty() {
+            is_row = false;
+        } else if let (true, Some(report)) = (is_row, reports.last_mut()) {
+            report.push(words);
+        }
+    }
+    reports
 }
 
 fn can_test(test: &str) -> bool {
@@ -177,11 +208,10 @@ fn can_test(test: &str) -> bool {
 
 /// What the file system reads of its own accord comes on top, and is little.
 #[track_caller]
-fn assert_own(disk: &Disk, (reads, sectors, iostat): (u64, u64, String)) {
+fn assert_own((reads, sectors): (u64, u64)) {
     assert!((OWN..NEIGHBOURS).contains(&reads), "{reads} reads");
     let own = OWN * SECTORS..NEIGHBOURS * SECTORS / 4;
     assert!(own.contains(&sectors), "{sectors} sectors");
-    assert!(iostat.lines().any(|line| line.starts_with(&disk.name())), "{iostat}");
 }
 
 #[test]
@@ -192,7 +222,73 @@ fn v2_diskstats_show_only_own_io() {
     }
     let disk = Disk::new(231);
     let daemon = Daemon::start(&[]);
-    assert_own(&disk, told(&disk, &daemon));
+    let (reads, sectors, _) = told(&disk, &daemon, "true");
+    assert_own((reads, sectors));
+}
+
+#[test]
+fn iostat_x_shows_own_io_only() {
+    let test = "iostat_x_shows_own_io_only";
+    if !can_test(test) {
+        return;
+    }
+    let is_v1 = layout() != Layout::V2;
+    let _alone = is_v1.then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner));
+    let disk = Disk::new(234);
+    let daemon = Daemon::start(if is_v1 { &["--blkio-accounting"] } else { &[] });
+    let script = "export LC_ALL=C S_TIME_FORMAT=ISO; ls /sys/block && echo ---- && \
+                  iostat -d -k && echo ---- && iostat -x -k 1 2 && echo ---- && cat /proc/diskstats";
+    let (reads, sectors, text) = told(&disk, &daemon, script);
+    assert_own((reads, sectors));
+    let parts: Vec<_> = text.split("----\n").collect();
+    let [listed, totals, extended, diskstats] = parts[..] else { panic!("{text}") };
+    let disks: Vec<_> =
+        diskstats.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
+    assert!(listed.lines().all(|name| disks.contains(&name)), "{text}");
+    // Device, transfers per second, three rates, and kB read, written and discarded.
+    let [report] = &reports(totals)[..] else { panic!("{totals}") };
+    let total = report.iter().find(|row| row[0] == disk.name());
+    let total = total.unwrap_or_else(|| panic!("no row of the disk: {totals}"));
+    assert_eq!(total[5].parse(), Ok(sectors / 2), "kB read: {totals}");
+    let reports = reports(extended);
+    assert_eq!(reports.len(), 2, "{extended}");
+    for row in reports.iter().flatten() {
+        assert!(disks.contains(&row[0]), "{} is none of the container's: {text}", row[0]);
+    }
+    let since_boot = reports[0].iter().find(|row| row[0] == disk.name()).expect(extended);
+    assert!(since_boot[2].parse::<f64>().unwrap() > 0.0, "rkB/s: {extended}");
+    // Nothing reads from the disk any more.
+    let since_then = reports[1].iter().find(|row| row[0] == disk.name()).expect(extended);
+    assert!(since_then[1..3].iter().all(|rate| rate.parse() == Ok(0.0)), "{extended}");
+}
+
+#[test]
+fn a_disk_that_has_gone_is_not_there() {
+    let test = "a_disk_that_has_gone_is_not_there";
+    if !can_test(test) {
+        return;
+    }
+    let _ = Command::new("modprobe").arg("loop").output();
+    let number = 235;
+    assert!(control(LOOP_CTL_ADD, number), "cannot make a loop device");
+    let daemon = Daemon::start(&[]);
+    let block = daemon.file("sys/block");
+    let disk = block.join("loop235");
+    let listed = |name: &str| {
+        std::fs::read_dir(&block).unwrap().any(|entry| entry.unwrap().file_name() == name)
+    };
+    // This process is the host's, which has all disks.
+    assert!(listed("loop235"));
+    let directory = std::fs::File::open(&disk).unwrap();
+    let stat = std::fs::read_to_string(disk.join("stat")).unwrap();
+    assert!(stat.split_whitespace().count() >= 11, "{stat}");
+    assert!(control(LOOP_CTL_REMOVE, number), "cannot remove the loop device");
+    let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&directory));
+    for path in [disk.join("stat"), disk.clone(), Path::new(&through).join("stat")] {
+        let error = std::fs::read(&path).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display());
+    }
+    assert!(!listed("loop235"));
 }
 
 #[test]
@@ -204,7 +300,7 @@ fn v1_without_throttle_rule_is_zero_not_host() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let disk = Disk::new(232);
     let daemon = Daemon::start(&[]);
-    let (reads, sectors, _) = told(&disk, &daemon);
+    let (reads, sectors, _) = told(&disk, &daemon, "true");
     assert_eq!((reads, sectors), (0, 0), "a disk that nobody had counted, or the host's numbers");
 }
 
@@ -217,7 +313,8 @@ fn v1_blkio_accounting_counts_own_io() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let disk = Disk::new(233);
     let daemon = Daemon::start(&["--blkio-accounting"]);
-    assert_own(&disk, told(&disk, &daemon));
+    let (reads, sectors, _) = told(&disk, &daemon, "true");
+    assert_own((reads, sectors));
     // The cgroup in which the rule was set has gone.
     let blkio = testkit::hierarchies().into_iter();
     let blkio = blkio.filter(|one| one.controllers.iter().any(|name| name == "blkio"));

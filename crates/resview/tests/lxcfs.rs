@@ -250,6 +250,10 @@ fn it_lists_the_files_of_lxcfs_and_no_others_unless_told_to() {
         let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
         names.retain(|name| name != "pressure");
         names.sort();
+        let sys = seen_by(lxcfs.child.id(), &place.path("mnt/sys"));
+        for directory in ["block", "class"] {
+            assert_eq!(sys.join(directory).exists(), !options.is_empty(), "{directory}");
+        }
         let has_vmstat = proc.join("vmstat").exists();
         lxcfs.signal(Signal::TERM);
         assert_eq!(lxcfs.end(), Some(0));

@@ -4,11 +4,12 @@
 
 mod listing;
 mod sys;
+mod sys_block;
 mod sys_cpu;
 mod sys_node;
 
-pub use listing::{Listed, PRESSURE, UnknownPolicy, default_policy, listing, names, sys_name};
-pub use sys::{SYS_DIRECTORIES, Sys, SysDirectory, SysFile, sys};
+pub use listing::{Listed, PRESSURE, UnknownPolicy, default_policy, listing, names};
+pub use sys::{SYS_DIRECTORIES, Sys, SysDirectory, SysFile, sys, sys_directory};
 
 use crate::render::{
     Renderer, cpuinfo, diskstats, interrupts, loadavg, meminfo, partitions, schedstat, slabinfo,

@@ -49,7 +49,9 @@ fn proc(name: &str, host: &str, view: &ResourceView) -> Vec<u8> {
 }
 
 fn list(path: &str, view: &ResourceView) -> CpuSet {
-    let Sys::Virtual(file) = sys(path) else { panic!("{path} is not virtual") };
+    let Sys::Virtual(file) = sys(&format!("devices/system/{path}")) else {
+        panic!("{path} is not virtual")
+    };
     let mut out = Vec::new();
     file.render(format!("0-{}\n", CPUS - 1).as_bytes(), view, &mut out).unwrap();
     CpuSet::parse_list(&out).unwrap()
@@ -139,7 +141,9 @@ fn packed_numbers_have_no_gaps() {
     assert_eq!(numbers, ["processor\t: 0", "processor\t: 1", "processor\t: 2"]);
     assert_eq!(list("cpu/online", &view).to_string(), "0-2");
     // CPUs 40 and 41 share a core; the container has the first, and sees it as CPU 2.
-    let Sys::Virtual(mask) = sys("cpu/cpu2/topology/thread_siblings") else { panic!() };
+    let Sys::Virtual(mask) = sys("devices/system/cpu/cpu2/topology/thread_siblings") else {
+        panic!()
+    };
     let mut out = Vec::new();
     mask.render(b"0300,00000000\n", &view, &mut out).unwrap();
     assert_eq!(String::from_utf8(out).unwrap(), "0000,00000004\n");

@@ -1,4 +1,5 @@
-//! The files of `/sys/devices/system/{cpu,node}` over trees captured from real kernels.
+//! The files of `/sys/devices/system/{cpu,node}` over trees captured from real kernels, and those of
+//! `/sys/block` that follow from the captured `/proc/diskstats`.
 //!
 //! `RESVIEW_BLESS=1 cargo test -p view --test golden_sys` writes the golden files anew; read the
 //! difference before you commit it.
@@ -9,14 +10,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use procfmt::cpulist::CpuSet;
+use procfmt::diskstats;
 use procfmt::meminfo::Totals;
 use procfmt::node_meminfo;
 use procfmt::units::{Bytes, Kib};
 use testkit::fixture;
-use view::catalogue::{SYS_DIRECTORIES, Sys, sys};
-use view::input::{CpuInput, MemoryStat, NodeInput, NumaInput, VmInput};
+use view::catalogue::{SYS_DIRECTORIES, Sys, proc_file, sys};
+use view::input::{CpuInput, DeviceIo, MemoryStat, NodeInput, NumaInput, VmInput};
 use view::policy::CpuCount;
-use view::{Cpus, HostNode, HostVm, Memory, Nodes, ResourceView, Vm};
+use view::{Cpus, Disks, HostNode, HostVm, Memory, Nodes, ResourceView, Vm};
 
 const SYSTEM: &str = "sys/devices/system";
 
@@ -34,7 +36,9 @@ fn hosts() -> Vec<String> {
 fn files(host: &str) -> Vec<String> {
     let top = testkit::fixtures_dir().join(host).join(SYSTEM);
     let mut files = Vec::new();
-    SYS_DIRECTORIES.iter().for_each(|one| walk(&top, Path::new(one.name), &mut files));
+    let below =
+        SYS_DIRECTORIES.iter().filter_map(|one| Path::new(one.name).strip_prefix(SYSTEM).ok());
+    below.for_each(|one| walk(&top, one, &mut files));
     files.sort();
     files
 }
@@ -50,6 +54,11 @@ fn walk(top: &Path, below: &Path, files: &mut Vec<String>) {
             files.push(path.to_str().unwrap().trim_end_matches(".gz").to_owned());
         }
     }
+}
+
+/// What becomes of a path relative to `/sys/devices/system`.
+fn policy(path: &str) -> Sys {
+    sys(&format!("devices/system/{path}"))
 }
 
 fn host_text(host: &str, path: &str) -> Vec<u8> {
@@ -130,16 +139,17 @@ fn cornered(host: &str) -> ResourceView {
 /// Whether every directory on the way is there for the container.
 fn reachable(path: &str, view: &ResourceView) -> bool {
     let ends = path.match_indices('/').map(|(end, _)| &path[..end]).chain([path]);
-    ends.filter(|path| path.contains('/')).all(|path| match sys(path) {
+    ends.filter(|path| path.contains('/')).all(|path| match policy(path) {
         Sys::OfCpu(cpu) => view.cpus.as_ref().unwrap().visible().contains(cpu),
         Sys::OfNode(node) => view.nodes.as_ref().unwrap().get(node).is_some(),
         Sys::Absent => false,
-        Sys::Virtual(_) | Sys::Host => true,
+        Sys::Virtual(_) | Sys::Host | Sys::Followed => true,
+        Sys::OfDisk | Sys::ToDisk => panic!("{path} is no disk"),
     })
 }
 
 fn rendered(host: &str, path: &str, view: &ResourceView) -> Option<String> {
-    let Sys::Virtual(file) = sys(path) else { return None };
+    let Sys::Virtual(file) = policy(path) else { return None };
     let mut out = Vec::new();
     let result = file.render(&host_text(host, path), view, &mut out);
     result.unwrap_or_else(|error| panic!("{host} {path}: {error}"));
@@ -250,4 +260,75 @@ fn no_host_memory_survives_in_a_nodes_files() {
             }
         }
     }
+}
+
+/// `/sys/block/NAME/stat` of a captured host: the numbers of the disk's row, as wide as the kernel
+/// prints them.
+fn host_stat(row: &diskstats::Row<'_>) -> String {
+    let numbers = std::str::from_utf8(row.text).unwrap().split_whitespace();
+    let numbers: Vec<_> =
+        numbers.rev().take(row.columns).map(|word| format!("{word:>8}")).collect();
+    numbers.into_iter().rev().collect::<Vec<_>>().join(" ") + "\n"
+}
+
+/// A file of the disk as the container reads it.
+fn of_disk(row: &diskstats::Row<'_>, name: &str, host: &str, view: &ResourceView) -> String {
+    let path = format!("block/{}/{name}", std::str::from_utf8(row.name).unwrap());
+    let Sys::Virtual(file) = sys(&path) else { panic!("{path} is not virtual") };
+    let mut out = Vec::new();
+    let device = Some((row.major, row.minor));
+    file.about(device).render(host.as_bytes(), view, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn stat_of_every_disk_agrees_with_proc_diskstats() {
+    let mut disks = 0;
+    for host in hosts() {
+        let text = fixture(&host, "proc/diskstats");
+        let rows: Vec<_> = diskstats::parse(&text).collect();
+        // Every other disk is used, all are mounted.
+        let io = |row: &diskstats::Row<'_>| DeviceIo {
+            major: row.major,
+            minor: row.minor,
+            rios: 41,
+            rbytes: Bytes(168_960),
+            wios: 5,
+            wbytes: Bytes(123_456_789 << 9),
+            ..Default::default()
+        };
+        let used = rows.iter().step_by(2).map(io).collect();
+        let mounted = rows.iter().map(|row| (row.major, row.minor)).collect();
+        let view = ResourceView { disks: Some(Disks::new(used, mounted)), ..Default::default() };
+        let mut own = Vec::new();
+        (proc_file("diskstats").unwrap().render)(&text, &view, &mut own).unwrap();
+        let own = String::from_utf8(own).unwrap();
+        assert_eq!(own.lines().count(), rows.len(), "{host}");
+        for (row, own) in rows.iter().zip(own.lines()) {
+            let stat = host_stat(row);
+            assert_eq!(of_disk(row, "stat", &stat, &ResourceView::default()), stat, "{host}");
+            let rendered = of_disk(row, "stat", &stat, &view);
+            // A name may hold blanks.
+            let words = 2 + row.name.split(|&byte| byte == b' ').count();
+            let numbers = own.split_whitespace().skip(words);
+            assert!(rendered.split_whitespace().eq(numbers), "{host} {own}: {rendered}");
+            let inflight = of_disk(row, "inflight", "       3       12\n", &view);
+            assert_eq!(inflight, "       0        0\n", "{host}");
+            disks += 1;
+        }
+    }
+    assert!(disks > 20, "{disks} disks in all fixtures");
+}
+
+#[test]
+fn stat_of_a_disk_is_as_the_kernel_prints_it() {
+    let io =
+        DeviceIo { major: 254, minor: 0, rios: 41, rbytes: Bytes(168_960), ..Default::default() };
+    let disks = Disks::new(vec![io], Vec::new());
+    let view = ResourceView { disks: Some(disks), ..Default::default() };
+    let text = b" 254       0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
+    let row = diskstats::parse(text).next().unwrap();
+    let expected = "      41        0      330        0        0        0        0        0        \
+                    0        0        0        0        0        0        0        0        0\n";
+    assert_eq!(of_disk(&row, "stat", &host_stat(&row), &view), expected);
 }

@@ -5,8 +5,10 @@
 //! last, or from later ones.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cgroup::CgroupPaths;
 use container::ContainerKey;
 use procfmt::cpulist::CpuSet;
 use procfmt::units::Usec;
@@ -26,9 +28,29 @@ const MOST_BYTES: usize = 64 << 20;
 /// One account per container.
 #[derive(Debug)]
 pub(crate) struct Accounts {
-    by_container: Mutex<HashMap<ContainerKey, Arc<Mutex<Option<CpuAccount>>>>>,
+    by_container: Mutex<HashMap<ContainerKey, Arc<Mutex<Option<Kept>>>>>,
     most: usize,
     store: Option<Store>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    account: CpuAccount,
+    /// Whose counters the last step has seen; `None`: the last daemon made it.
+    cgroup: Option<CgroupId>,
+}
+
+/// Tells the cgroups apart that a container is moved between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CgroupId(u64);
+
+impl From<&CgroupPaths> for CgroupId {
+    fn from(paths: &CgroupPaths) -> Self {
+        // The paths themselves would take more room than most accounts do.
+        let mut hash = DefaultHasher::new();
+        paths.hash(&mut hash);
+        Self(hash.finish())
+    }
 }
 
 impl Accounts {
@@ -38,8 +60,7 @@ impl Accounts {
         let kind = Kind { name: "cpu-accounts", version: 1, most: bytes };
         let (store, saved) = StateDir::store_of(state, kind);
         let accounts = saved.iter().filter_map(restored);
-        let by_container =
-            accounts.map(|(key, account)| (key, Arc::new(Mutex::new(Some(account)))));
+        let by_container = accounts.map(|(key, kept)| (key, Arc::new(Mutex::new(Some(kept)))));
         let by_container = Mutex::new(by_container.collect());
         Self { by_container, most: (MOST_BYTES / bytes).clamp(256, MOST), store }
     }
@@ -51,43 +72,46 @@ impl Accounts {
     /// newer ones; it reads cgroup files only, which never wait for us.
     pub(crate) fn times(
         &self,
-        container: ContainerKey,
+        (container, cgroup): (ContainerKey, CgroupId),
         age: Usec,
         visible: &CpuSet,
         user_hz: u64,
         read: impl FnOnce() -> Result<Option<(CpuTimeInput, Hint)>, GatherError>,
     ) -> Result<Option<CpuTimes>, GatherError> {
-        let account = self.account(container);
-        let mut account = account.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.account(container);
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let tick = Usec::from_ticks(1, user_hz);
-        let is_due = |account: &CpuAccount| monotonic() >= account.stepped_at() + tick;
-        if account.as_ref().is_none_or(is_due) {
+        let is_due = |kept: &Kept| monotonic() >= kept.account.stepped_at() + tick;
+        if kept.as_ref().is_none_or(is_due) {
             let Some((input, hint)) = read()? else { return Ok(None) };
             let step = Step { now: monotonic(), input: &input, visible, hint };
-            match account.as_mut() {
-                Some(account) => account.step(&step),
-                None => *account = Some(CpuAccount::open(&step, age)),
+            match kept.as_mut() {
+                Some(kept) => kept.step(&step, cgroup),
+                None => {
+                    let account = CpuAccount::open(&step, age);
+                    *kept = Some(Kept { account, cgroup: Some(cgroup) });
+                }
             }
-            self.keep(container, account.as_ref());
+            self.keep(container, kept.as_ref());
         }
-        Ok(account.as_ref().map(|account| account.times(visible, user_hz)))
+        Ok(kept.as_ref().map(|kept| kept.account.times(visible, user_hz)))
     }
 
-    fn keep(&self, container: ContainerKey, account: Option<&CpuAccount>) {
-        if let (Some(store), Some(account)) = (&self.store, account) {
+    fn keep(&self, container: ContainerKey, kept: Option<&Kept>) {
+        if let (Some(store), Some(kept)) = (&self.store, kept) {
             let mut record = Vec::new();
-            account.save(&mut record);
+            kept.account.save(&mut record);
             store.put(container, &record);
         }
     }
 
-    fn account(&self, container: ContainerKey) -> Arc<Mutex<Option<CpuAccount>>> {
+    fn account(&self, container: ContainerKey) -> Arc<Mutex<Option<Kept>>> {
         let mut accounts = self.by_container.lock().unwrap_or_else(PoisonError::into_inner);
         if accounts.len() >= self.most && !accounts.contains_key(&container) {
             // One whose container is being read now is locked, and not idle.
-            let is_idle = |account: &Mutex<Option<CpuAccount>>| {
-                let Ok(account) = account.try_lock() else { return false };
-                account.as_ref().is_none_or(|account| monotonic() >= account.stepped_at() + IDLE)
+            let is_idle = |kept: &Mutex<Option<Kept>>| {
+                let Ok(kept) = kept.try_lock() else { return false };
+                kept.as_ref().is_none_or(|kept| monotonic() >= kept.account.stepped_at() + IDLE)
             };
             accounts.retain(|&container, account| {
                 let stays = !is_idle(account);
@@ -102,9 +126,18 @@ impl Accounts {
 }
 
 /// An account as the last daemon left it. One from the future would never be stepped.
-fn restored((container, record): &Saved) -> Option<(ContainerKey, CpuAccount)> {
+fn restored((container, record): &Saved) -> Option<(ContainerKey, Kept)> {
     let account = CpuAccount::restore(record)?;
-    (account.stepped_at() <= monotonic()).then_some((*container, account))
+    (account.stepped_at() <= monotonic()).then_some((*container, Kept { account, cgroup: None }))
+}
+
+impl Kept {
+    fn step(&mut self, step: &Step<'_>, cgroup: CgroupId) {
+        if self.cgroup.replace(cgroup).is_some_and(|last| last != cgroup) {
+            self.account.moved(step.input);
+        }
+        self.account.step(step);
+    }
 }
 
 /// An account that nobody has asked for in a quarter of an hour may be closed.
@@ -113,6 +146,8 @@ const IDLE: Usec = Usec(900_000_000);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ONE: (ContainerKey, CgroupId) = (ContainerKey(1), CgroupId(1));
 
     fn used(user: u64) -> CpuTimeInput {
         CpuTimeInput { user: Usec(user), ..CpuTimeInput::default() }
@@ -125,7 +160,7 @@ mod tests {
         let mut reads = 0;
         for _ in 0..2 {
             // USER_HZ of 1: a tick of a second does not pass in this test.
-            let times = accounts.times(ContainerKey(1), Usec(1_000_000), &visible, 1, || {
+            let times = accounts.times(ONE, Usec(1_000_000), &visible, 1, || {
                 reads += 1;
                 Ok(Some((used(1_000_000), Hint::None)))
             });
@@ -147,20 +182,43 @@ mod tests {
         let before = {
             let state = StateDir::open(runtime.path(), &host).unwrap();
             let accounts = Accounts::open(Some(&state), 2);
-            accounts.times(ContainerKey(1), age, &visible, 1000, read(0, [0, 0])).unwrap();
+            accounts.times(ONE, age, &visible, 1000, read(0, [0, 0])).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(20));
             let gained = read(10_000, [0, 10_000]);
-            accounts.times(ContainerKey(1), age, &visible, 1000, gained).unwrap().unwrap()
+            accounts.times(ONE, age, &visible, 1000, gained).unwrap().unwrap()
         };
         assert_eq!([before.rows[0].1.user.0, before.rows[1].1.user.0], [0, 10]);
         let state = StateDir::open(runtime.path(), &host).unwrap();
         let accounts = Accounts::open(Some(&state), 2);
         std::thread::sleep(std::time::Duration::from_millis(20));
         let next = read(12_000, [0, 12_000]);
-        let after = accounts.times(ContainerKey(1), age, &visible, 1000, next).unwrap().unwrap();
+        let after = accounts.times(ONE, age, &visible, 1000, next).unwrap().unwrap();
         // Not spread evenly, as for a container that is seen for the first time.
         assert_eq!([after.rows[0].1.user.0, after.rows[1].1.user.0], [0, 12]);
         assert!(after.total.idle > before.total.idle);
+    }
+
+    #[test]
+    fn a_container_that_is_moved_keeps_its_rows_and_gets_nobody_elses_time() {
+        let accounts = Accounts::open(None, 1);
+        let visible = CpuSet::first(1);
+        let user = |cgroup, used_there: u64| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let read = || Ok(Some((used(used_there), Hint::None)));
+            let times = accounts.times(
+                (ContainerKey(1), CgroupId(cgroup)),
+                Usec(10_000_000),
+                &visible,
+                1000,
+                read,
+            );
+            times.unwrap().unwrap().total.user.0
+        };
+        assert_eq!(user(1, 5_000_000), 5_000);
+        assert_eq!(user(2, 9_000_000), 5_000, "another has used 9 s there");
+        assert_eq!(user(2, 9_004_000), 5_004);
+        assert_eq!(user(1, 5_001_000), 5_004);
+        assert_eq!(user(1, 5_003_000), 5_006);
     }
 
     #[test]
@@ -169,7 +227,8 @@ mod tests {
         let visible = CpuSet::first(1);
         for (container, user) in [(ContainerKey(1), 5_000_000), (ContainerKey(2), 7_000_000)] {
             let read = || Ok(Some((used(user), Hint::None)));
-            let times = accounts.times(container, Usec(9_000_000), &visible, 1, read);
+            let times =
+                accounts.times((container, CgroupId(1)), Usec(9_000_000), &visible, 1, read);
             assert_eq!(times.unwrap().unwrap().total.user.0, user / 1_000_000);
         }
     }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cgroup::{Controller, Layout};
 use container::{Container, Identifier};
 use fuse::Errno;
-use hostfs::{Dir, HostFs};
-use view::catalogue::{FilePolicy, PRESSURE, ProcFile, SYS_DIRECTORIES, Sys, sys, sys_name};
+use hostfs::HostFs;
+use view::catalogue::{FilePolicy, PRESSURE, ProcFile, Sys, sys, sys_directory};
 use view::policy::{CpuNumbers, Policy};
-use view::{Cpus, Nodes};
+use view::{Cpus, Disks, Nodes};
 
 use crate::gather::{Gather, GatherError, HostText};
 use crate::linux32::{self, Linux32};
@@ -19,8 +19,6 @@ use crate::upkeep::Upkeep;
 #[derive(Debug)]
 pub struct Contents {
     host: Arc<HostFs>,
-    /// `/sys/devices/system`
-    host_sys: Dir,
     identifier: Identifier,
     gather: Gather,
     linux32: Linux32,
@@ -56,7 +54,6 @@ impl Contents {
         let host = Arc::new(HostFs::mount()?);
         container::check_namespaces(&host)?;
         let layout = Arc::new(Layout::detect(&host)?);
-        let host_sys = host.sys.open_dir("devices/system")?;
         log_missing_controllers(&layout);
         log_unknown_lines(&host)?;
         log_overrides(&policy);
@@ -65,7 +62,6 @@ impl Contents {
             identifier: Identifier::new(Arc::clone(&host), layout)?,
             linux32: Linux32::new(Arc::clone(&host)),
             host,
-            host_sys,
             policy,
             is_virtual: AtomicBool::new(true),
         })
@@ -128,7 +124,7 @@ impl Contents {
         Ok(out)
     }
 
-    /// The content of a file below `/sys/devices/system`.
+    /// The content of a file below a served directory of `/sys`, by its path there.
     pub(crate) fn sys_file(
         &self,
         path: &str,
@@ -136,10 +132,11 @@ impl Contents {
     ) -> fuse::Result<Vec<u8>> {
         let mut text = Vec::new();
         let host_path = crate::sys::on_host(self, path, container)?;
-        self.host_sys.read(host_path.as_ref(), &mut text).map_err(|error| error.errno())?;
+        self.host.sys.read(host_path.as_ref(), &mut text).map_err(|error| error.errno())?;
         let (Some(container), Sys::Virtual(file)) = (container, sys(path)) else {
             return Ok(text);
         };
+        let file = file.about(crate::sys::device_of(self, path));
         let host = HostText { file: path, text: &text };
         let view = self.gathered(self.gather.view(file.needs, container, host))?;
         let mut out = Vec::with_capacity(text.len());
@@ -173,12 +170,16 @@ impl Contents {
         self.gathered(nodes).map(Some)
     }
 
-    /// Whether the tree has this directory of `/sys/devices/system`. A kernel without `CONFIG_NUMA`
-    /// has no `node`.
-    pub(crate) fn serves_directory(&self, name: &str) -> bool {
-        let in_lxcfs = SYS_DIRECTORIES.iter().any(|one| one.name == name && one.in_lxcfs);
-        let wanted = sys_name(name).is_none_or(|name| self.lists(name, in_lxcfs));
-        wanted && self.host_sys.stat(name).is_ok()
+    /// The container's disks; `None`: the host's.
+    pub(crate) fn disks(&self, container: Option<&Arc<Container>>) -> fuse::Result<Option<Disks>> {
+        let Some(container) = container else { return Ok(None) };
+        self.gathered(self.gather.disks(container))
+    }
+
+    /// Whether the tree has this directory of `/sys`. A kernel without `CONFIG_NUMA` has no `node`.
+    pub(crate) fn serves_directory(&self, path: &str) -> bool {
+        let wanted = sys_directory(path).is_some_and(|one| self.lists(one.name, one.in_lxcfs));
+        wanted && self.host.sys.stat(path).is_ok()
     }
 
     /// Whether containers may see their CPUs under other numbers than the kernel's.
@@ -186,20 +187,14 @@ impl Contents {
         self.policy.cpu_numbers != CpuNumbers::Kernel
     }
 
-    /// The host's `/sys/devices/system`.
-    pub(crate) fn host_sys(&self) -> &Dir {
-        &self.host_sys
-    }
-
-    /// The container of the thread `tid` that reads below a directory of `/sys/devices/system`;
-    /// `None` also where all get the host's.
+    /// The container of the thread `tid` that reads below a served directory of `/sys`; `None` also
+    /// where all get the host's.
     pub(crate) fn identify_for(
         &self,
         path: &str,
         tid: u32,
     ) -> fuse::Result<Option<Arc<Container>>> {
-        let directory = path.split('/').next().and_then(sys_name);
-        if directory.is_some_and(|name| !self.shows_own(name)) {
+        if sys_directory(path).is_some_and(|directory| !self.shows_own(directory.name)) {
             return Ok(None);
         }
         self.identify(tid)

@@ -19,10 +19,10 @@ use view::{
 
 use crate::accounts::Accounts;
 use crate::clocks::boottime;
+use crate::disks::{BlkioAccounting, mounted_disks};
 use crate::numa::{HostNodes, thread_siblings};
 use crate::sampler::Sampler;
 use crate::store::StateDir;
-use crate::sys_block::{BlkioAccounting, mounted_disks};
 use crate::upkeep::Upkeep;
 use crate::vm::{PageSizes, vm};
 
@@ -173,7 +173,10 @@ impl Gather {
         let group = container.group();
         let Some(input) = group.memory()? else { return Ok(None) };
         let hugetlb = group.hugetlb()?;
-        let host = self.host_memory(host, hugetlb.is_some())?;
+        let mut host = self.host_memory(host, hugetlb.is_some())?;
+        if let Some(nodes) = self.host_nodes.totals_of_some(|| group.mems())? {
+            host = host.confined_to(&nodes);
+        }
         Ok(Some(Memory::new(&input, hugetlb.as_deref(), &host, &self.policy)))
     }
 
@@ -219,8 +222,12 @@ impl Gather {
         let host_busy = || self.with_host_text("stat", host, host_busy(self.user_hz));
         // The account goes by the kernel's numbers, whatever the container sees.
         let visible = cpus.visible();
-        let times =
-            self.accounts.times(container.key(), clock.uptime, visible, self.user_hz, || {
+        let times = self.accounts.times(
+            (container.key(), container.paths().into()),
+            clock.uptime,
+            visible,
+            self.user_hz,
+            || {
                 let Some(input) = group.cpu_time()? else { return Ok(None) };
                 let hint = match (&input.per_cpu, cpus.stands_for_quota()) {
                     (_, true) => Hint::None,
@@ -228,11 +235,13 @@ impl Gather {
                     (None, false) => Hint::Busy(host_busy()?),
                 };
                 Ok(Some((input, hint)))
-            })?;
+            },
+        )?;
         Ok(times.map(|times| times.as_shown(cpus)))
     }
 
-    fn disks(&self, container: &Container) -> Result<Option<Disks>, GatherError> {
+    /// Which disks the container sees, and its I/O on them; `None`: nothing counts it.
+    pub(crate) fn disks(&self, container: &Container) -> Result<Option<Disks>, GatherError> {
         let Some(io) = container.group().io()? else { return Ok(None) };
         let mounted = mounted_disks(&self.host, container);
         self.blkio.iter().for_each(|blkio| blkio.switch_on(&mounted));

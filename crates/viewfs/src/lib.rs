@@ -9,6 +9,7 @@
 mod accounts;
 mod clocks;
 mod contents;
+mod disks;
 mod gather;
 mod handles;
 mod linux32;
@@ -20,7 +21,6 @@ mod sampler;
 mod shared_tree;
 mod store;
 mod sys;
-mod sys_block;
 mod tasks;
 mod taskstats;
 mod upkeep;

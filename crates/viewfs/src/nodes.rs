@@ -1,13 +1,11 @@
-//! The inodes of the shared tree: LXCFS's layout, `proc/…` and `sys/devices/system/…`.
+//! The inodes of the shared tree: LXCFS's layout, `proc/…` and `sys/devices/system/…`, and more
+//! directories of `/sys` beside it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use fuse::NodeId;
 use view::catalogue::{PROC_FILES, ProcFile, SYS_DIRECTORIES};
-
-/// Where the directories are that are served from the host's sysfs, as a path in the tree.
-const SYS: &str = "sys/devices/system";
 
 /// What a node is.
 #[derive(Clone, Debug)]
@@ -16,15 +14,16 @@ pub(crate) enum Node {
     Passage(&'static [&'static str]),
     /// A file of `proc/`.
     Proc(&'static ProcFile),
-    /// Something below `sys/devices/system`, by its path there: `cpu`, `cpu/cpu0`.
+    /// A served directory of `sys`, or something in one, by its path there:
+    /// `devices/system/cpu/cpu0`, `block`.
     Sys(Arc<str>),
 }
 
 /// All nodes that the kernel may name.
 ///
 /// A node's number is a hash of its path: a server that takes over the connection finds the same
-/// numbers without being told. Those in `sys/devices/system/cpu` and its like are remembered as long as the
-/// kernel remembers them, for the host has many.
+/// numbers without being told. Those in `sys/devices/system/cpu` and its like are remembered as
+/// long as the kernel remembers them, for the host has many.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     fixed: HashMap<u64, (Node, Arc<str>)>,
@@ -37,11 +36,12 @@ struct Remembered {
     lookups: u64,
 }
 
-const PASSAGES: [(&str, &[&str]); 4] = [
+const PASSAGES: [(&str, &[&str]); 5] = [
     ("", &["proc", "sys"]),
-    ("sys", &["devices"]),
+    ("sys", &["block", "class", "devices"]),
+    ("sys/class", &["block"]),
     ("sys/devices", &["system"]),
-    (SYS, &SYS_NAMES),
+    ("sys/devices/system", &["cpu", "node"]),
 ];
 
 impl Nodes {
@@ -59,8 +59,8 @@ impl Nodes {
         if has_pressure {
             add("proc/pressure", Node::Passage(&[]));
         }
-        for name in SYS_NAMES {
-            add(&format!("{SYS}/{name}"), Node::Sys(Arc::from(name)));
+        for directory in &SYS_DIRECTORIES {
+            add(directory.name, Node::Sys(Arc::from(directory.path())));
         }
         Self { fixed, below_sys: RwLock::default() }
     }
@@ -82,7 +82,12 @@ impl Nodes {
         self.fixed.get(&id.0).map(|(node, _)| (id, node.clone()))
     }
 
-    /// The number of the entry `path` of `sys/devices/system`, counting one lookup.
+    /// Whether the node is there for everybody and for good.
+    pub(crate) fn is_fixed(&self, id: NodeId) -> bool {
+        self.fixed.contains_key(&id.0)
+    }
+
+    /// The number of the entry `path` of `sys`, counting one lookup.
     pub(crate) fn remember(&self, path: &str) -> NodeId {
         let id = sys_number(path);
         let mut remembered = self.below_sys.write().unwrap_or_else(PoisonError::into_inner);
@@ -116,20 +121,9 @@ static PROC_NAMES: [&str; PROC_FILES.len() + 1] = {
     names
 };
 
-/// The names in `sys/devices/system`.
-static SYS_NAMES: [&str; SYS_DIRECTORIES.len()] = {
-    let mut names = [""; SYS_DIRECTORIES.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = SYS_DIRECTORIES[index].name;
-        index += 1;
-    }
-    names
-};
-
-/// The number of the entry `path` of `sys/devices/system`.
+/// The number of the entry `path` of `sys`.
 pub(crate) fn sys_number(path: &str) -> NodeId {
-    number(&format!("{SYS}/{path}"))
+    number(&format!("sys/{path}"))
 }
 
 /// FNV-1a of the path in 64 bits; the root's number is given by the protocol. Among the hundred
@@ -159,14 +153,16 @@ mod tests {
             assert!(matches!(node, Node::Proc(found) if found.name == file.name));
             assert!(nodes.get(id).is_some());
         }
-        let mut id = NodeId::ROOT;
-        for name in SYS.split('/') {
-            id = nodes.child(id, name).unwrap().0;
-        }
-        for name in ["cpu", "node"] {
-            let (directory, _) = nodes.child(id, name).unwrap();
-            assert_eq!(directory, sys_number(name));
-            assert!(matches!(nodes.get(directory), Some(Node::Sys(path)) if &*path == name));
+        for served in &SYS_DIRECTORIES {
+            let mut id = NodeId::ROOT;
+            for name in served.name.split('/') {
+                let passage = nodes.get(id).unwrap();
+                assert!(matches!(passage, Node::Passage(names) if names.contains(&name)));
+                id = nodes.child(id, name).unwrap().0;
+            }
+            assert_eq!(id, sys_number(served.path()));
+            assert!(matches!(nodes.get(id), Some(Node::Sys(path)) if &*path == served.path()));
+            assert!(nodes.is_fixed(id));
         }
         assert!(nodes.child(proc, "kcore").is_none());
         let pressure = |nodes: &Nodes| nodes.child(proc, "pressure").map(|found| found.1);
@@ -177,10 +173,11 @@ mod tests {
     #[test]
     fn forgotten_nodes_take_no_memory() {
         let nodes = Nodes::new(true);
-        let id = nodes.remember("cpu/cpu0/online");
-        assert_eq!(nodes.remember("cpu/cpu0/online"), id);
+        let id = nodes.remember("block/sda/size");
+        assert_eq!(nodes.remember("block/sda/size"), id);
         nodes.forget(id, 1);
-        assert!(matches!(nodes.get(id), Some(Node::Sys(path)) if &*path == "cpu/cpu0/online"));
+        assert!(matches!(nodes.get(id), Some(Node::Sys(path)) if &*path == "block/sda/size"));
+        assert!(!nodes.is_fixed(id));
         nodes.forget(id, 1);
         assert!(nodes.get(id).is_none());
         nodes.forget(id, 7);

@@ -44,6 +44,35 @@ impl HostNodes {
     }
 }
 
+impl HostNodes {
+    /// What the nodes of `mems` have, if that leaves out any that has memory. It is not asked for
+    /// where one node has it all. A set of which no node is left bounds nothing.
+    pub(crate) fn totals_of_some(
+        &self,
+        mems: impl FnOnce() -> Result<Option<CpuSet>, cgroup::Error>,
+    ) -> Result<Option<Vec<node_meminfo::Totals>>, GatherError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let mut text = Vec::new();
+        let with_memory = list(dir, "has_memory", &mut text)?.unwrap_or_default();
+        if with_memory.len() < 2 {
+            return Ok(None);
+        }
+        let Some(mems) = mems()?.map(|mems| mems.intersection(&with_memory)) else {
+            return Ok(None);
+        };
+        if mems.is_empty() || mems == with_memory {
+            return Ok(None);
+        }
+        let mut totals = Vec::new();
+        for number in mems.iter() {
+            if read(dir, &format!("node{number}/meminfo"), &mut text)? {
+                totals.push(node_meminfo::Totals::parse(&text));
+            }
+        }
+        Ok(Some(totals))
+    }
+}
+
 /// `None` if the node has gone offline meanwhile.
 fn node(
     dir: &KeptDir,
@@ -117,6 +146,34 @@ mod tests {
         let nodes = HostNodes::open(&host("s390x-4-6.12")).unwrap();
         let nodes = nodes.read(&set("0-3"), false).unwrap();
         assert_eq!(nodes, [HostNode { cpus: set("0-3"), ..HostNode::default() }]);
+    }
+
+    #[test]
+    fn some_nodes_bound_and_all_nodes_do_not() {
+        let totals = |fixture: &str, mems: Option<&str>| {
+            let nodes = HostNodes::open(&host(fixture)).unwrap();
+            let mems = mems.map(set);
+            nodes.totals_of_some(|| Ok(mems)).unwrap().map(|totals| {
+                let kib = totals.iter().map(|node| node.mem_total.0);
+                kib.collect::<Vec<_>>()
+            })
+        };
+        let two = "x86_64-8-6.12";
+        let [first, second] = &totals(two, Some("0"))
+            .into_iter()
+            .chain(totals(two, Some("1")))
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!()
+        };
+        assert!(first.len() == 1 && second.len() == 1 && first != second);
+        assert_eq!(totals(two, Some("0-1")), None);
+        assert_eq!(totals(two, Some("7")), None);
+        assert_eq!(totals(two, None), None);
+        // Node 2 has no memory; the rest of them have it all.
+        assert_eq!(totals("x86_64-64-6.12", Some("0-1,3")), None);
+        assert_eq!(totals("x86_64-64-6.12", Some("0,3")).unwrap().len(), 2);
+        assert_eq!(totals("s390x-4-6.12", Some("0")), None);
     }
 
     #[test]

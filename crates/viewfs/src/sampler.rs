@@ -89,6 +89,8 @@ impl Sampler {
             && let Some(watch) = &mut kept.watch
         {
             watch.asked_at = monotonic();
+            // It may have been moved to another cgroup meanwhile.
+            watch.container = Arc::clone(container);
             return Ok(kept.history.tasks());
         }
         let counted = count_tasks(&self.shared.host, container, None, None)?;

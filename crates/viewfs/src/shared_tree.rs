@@ -2,7 +2,8 @@
 //!
 //! Who asks is found out at OPEN, and content is built there; see [`handles`](crate::handles). As
 //! an inode's content differs from caller to caller, nothing of it may be in the page cache: every
-//! open is `DIRECT_IO`. Names that not every container has (cpuN, nodeN) are looked up anew each time.
+//! open is `DIRECT_IO`. Names that not every container has (cpuN, nodeN, disks) are looked up anew
+//! each time.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -111,7 +112,10 @@ impl SharedTree {
         let served = match &what {
             Node::Proc(file) => self.contents.serves(file),
             Node::Sys(directory) => self.contents.serves_directory(directory),
-            _ => true,
+            // One that leads nowhere is not there; `proc/pressure` is there to be mounted on.
+            Node::Passage(names) => {
+                names.is_empty() || names.iter().any(|name| self.child(node, name).is_some())
+            }
         };
         served.then_some((node, what))
     }
@@ -120,7 +124,7 @@ impl SharedTree {
         self.contents.identify(ctx.caller.tid)
     }
 
-    /// The container for an entry of `sys/devices/system`.
+    /// The container for an entry of a served directory of `sys`.
     fn container_for(&self, ctx: &Context<'_>, path: &str) -> fuse::Result<Option<Arc<Container>>> {
         self.contents.identify_for(path, ctx.caller.tid)
     }
@@ -175,7 +179,7 @@ impl Filesystem for SharedTree {
 
     fn getattr(&self, ctx: &Context<'_>, node: NodeId, _: Option<Fh>) -> fuse::Result<AttrReply> {
         match self.nodes.get(node).ok_or(Errno::STALE)? {
-            Node::Sys(path) if path.contains('/') => {
+            Node::Sys(path) if !self.nodes.is_fixed(node) => {
                 let caller = || self.container_for(ctx, &path);
                 let SysEntry { kind, mode, .. } = sys::stat(&self.contents, &path, caller)?;
                 Ok(AttrReply { attr: self.attr(node, kind, mode), ttl: SHORTLY })

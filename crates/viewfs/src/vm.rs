@@ -7,8 +7,8 @@ use procfmt::swaps::devices;
 use procfmt::units::Bytes;
 use view::{DirtyLimit, HostVm, Vm};
 
+use crate::disks::device_number;
 use crate::gather::{GatherError, number};
-use crate::sys_block::device_number;
 
 /// What of the host's virtual memory stays the same while the machine runs.
 #[derive(Clone, Copy, Debug)]

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::ValueEnum;
+pub(crate) use live::Tee;
 use steps::Step;
 use summary::{Report, Verdict};
 

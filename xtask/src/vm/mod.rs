@@ -38,6 +38,9 @@ pub(crate) struct Machine {
     /// Memory in MiB
     #[arg(long, default_value_t = 2048)]
     pub(crate) memory: u32,
+    /// NUMA nodes, over which CPUs and memory are split evenly
+    #[arg(long, default_value_t = 1)]
+    pub(crate) nodes: u32,
     /// Swap in MiB
     #[arg(long, default_value_t = 1024)]
     pub(crate) swap: u32,
@@ -64,12 +67,14 @@ impl Machine {
         Self {
             cpus: 4,
             memory: 3072,
+            // With one, nothing that depends on where memory lies could be wrong.
+            nodes: 2,
             swap: 1024,
             kernel: "6.12".to_owned(),
             cgroup: "v2".to_owned(),
             append: String::new(),
             qemu: Vec::new(),
-            limit: 1200,
+            limit: 2400,
         }
     }
 

@@ -97,6 +97,7 @@ fn command(machine: &Machine, kernel: &Kernel, initrd: &Path, dir: &Path) -> Com
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
         .args(["-accel", "tcg,thread=multi", "-cpu", "max"])
         .args(["-smp", &machine.cpus.to_string(), "-m", &machine.memory.to_string()])
+        .args(numa(machine))
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial"])
         .arg(format!("file:{}", dir.join("console").display()))
         .arg("-kernel")
@@ -111,6 +112,34 @@ fn command(machine: &Machine, kernel: &Kernel, initrd: &Path, dir: &Path) -> Com
         .args(&machine.qemu)
         .stdin(Stdio::null());
     command
+}
+
+/// The options for more than one NUMA node. The last one gets what is left over.
+fn numa(machine: &Machine) -> Vec<String> {
+    let Machine { cpus, memory, nodes, .. } = *machine;
+    if nodes < 2 {
+        return Vec::new();
+    }
+    let split = |whole: u32, node: u32| (whole / nodes * node, whole / nodes * (node + 1));
+    let mut options = Vec::new();
+    for node in 0..nodes {
+        let is_last = node + 1 == nodes;
+        let (first_cpu, end_cpu) = split(cpus, node);
+        let (first_mib, end_mib) = split(memory, node);
+        let (end_cpu, end_mib) = if is_last { (cpus, memory) } else { (end_cpu, end_mib) };
+        // More nodes than CPUs: some have memory alone.
+        let cpus = match end_cpu.checked_sub(first_cpu) {
+            Some(1..) => format!(",cpus={first_cpu}-{}", end_cpu - 1),
+            _ => String::new(),
+        };
+        options.extend([
+            "-object".to_owned(),
+            format!("memory-backend-ram,id=node{node},size={}M", end_mib - first_mib),
+            "-numa".to_owned(),
+            format!("node,nodeid={node}{cpus},memdev=node{node}"),
+        ]);
+    }
+    options
 }
 
 /// Copies what was added to the job's output since `seen` bytes; returns how many there are now.
@@ -128,4 +157,29 @@ fn stalled(console: &Path) -> Result<bool> {
     let text = std::fs::read(console)?;
     let text = String::from_utf8_lossy(&text);
     Ok(text.contains("rcu_preempt kthread starved") || text.contains("Kernel panic"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_have_everything_between_them() {
+        let options = |cpus, memory, nodes| {
+            let options = numa(&Machine { cpus, memory, nodes, ..Machine::for_tests() });
+            options.into_iter().filter(|option| !option.starts_with('-')).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(options(4, 2048, 1), none);
+        assert_eq!(
+            options(3, 2049, 2),
+            [
+                "memory-backend-ram,id=node0,size=1024M",
+                "node,nodeid=0,cpus=0-0,memdev=node0",
+                "memory-backend-ram,id=node1,size=1025M",
+                "node,nodeid=1,cpus=1-2,memdev=node1",
+            ]
+        );
+        assert_eq!(options(1, 2048, 2)[1], "node,nodeid=0,memdev=node0");
+    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use view::catalogue::SYS_DIRECTORIES;
 
 use super::plan::Plan;
 
@@ -49,9 +50,11 @@ fn cover(from: &Path, onto: &Path) -> anyhow::Result<()> {
 /// In sysfs, the view's directories are bound whole (`…/system/cpu`), because they have fewer
 /// entries than the host's.
 fn cover_sys(view: &Path) -> anyhow::Result<()> {
-    let system: PathBuf = ["sys", "devices", "system"].iter().collect();
-    if view.join(&system).is_dir() {
-        cover(&view.join(&system), &Path::new("/").join(&system))?;
+    for directory in &SYS_DIRECTORIES {
+        let (source, target) = (view.join(directory.name), Path::new("/").join(directory.name));
+        if source.is_dir() && target.is_dir() {
+            bind(&source, &target)?;
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod common;
 
 mod cpu_time;
+mod disks;
 mod files;
 mod limits;
 mod others;

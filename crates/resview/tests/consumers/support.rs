@@ -64,8 +64,9 @@ impl Daemon {
         let container = PROC_FILES.iter().fold(container, |container, name| {
             container.mount(&self.file(&format!("proc/{name}")), &format!("/proc/{name}"))
         });
-        let directories = ["sys/devices/system/cpu", "sys/devices/system/node"].into_iter();
-        directories
+        let cpu_and_node = ["sys/devices/system/cpu", "sys/devices/system/node"].into_iter();
+        cpu_and_node
+            .chain(["sys/block", "sys/class/block"])
             .filter(|directory| self.file(directory).exists())
             .fold(container, |container, directory| {
                 container.mount(&self.file(directory), &format!("/{directory}"))

@@ -160,6 +160,41 @@ fn nodes_follow_the_cpuset() {
     assert_eq!(u32::try_from(listed.lines().count()).unwrap(), seen.len(), "{listed}");
 }
 
+#[test]
+fn a_container_confined_to_a_node_has_no_more_than_the_node() {
+    let test = "a_container_confined_to_a_node_has_no_more_than_the_node";
+    let Some(daemon) = Daemon::start(test, &[]) else { return };
+    // Without a limit: the nodes alone bound it. Where there is one node, that is the machine.
+    let cgroup = TestCgroup::new(test);
+    let nodes = nodes_with_memory();
+    let machine = || procfmt::meminfo::Totals::parse(read(Path::new("/proc/meminfo")).as_bytes());
+    for node in nodes.iter() {
+        cgroup.write("cpuset", "cpuset.mems", &node.to_string());
+        let files = [
+            daemon.file("proc/meminfo"),
+            daemon.file(&format!("{NODE}/node{node}/meminfo")),
+            daemon.file("proc/zoneinfo"),
+        ];
+        let seen =
+            |file: usize| in_cgroup(&cgroup, "cat \"$@\"", &[files[file].clone()]).into_bytes();
+        let of_host = read(Path::new(&format!("/{NODE}/node{node}/meminfo")));
+        let of_host = procfmt::node_meminfo::Totals::parse(of_host.as_bytes());
+        let memory = procfmt::meminfo::Totals::parse(&seen(0));
+        let most = if nodes.len() == 1 { machine().mem_total } else { of_host.mem_total };
+        assert_eq!(memory.mem_total, most, "node {node}");
+        assert!(memory.mem_free <= memory.mem_available, "{memory:?}");
+        assert!(memory.mem_available <= memory.mem_total, "{memory:?}");
+        let node_total = procfmt::node_meminfo::Totals::parse(&seen(1)).mem_total;
+        assert_eq!(node_total, memory.mem_total, "node {node}");
+        let zones = seen(2);
+        let zones = procfmt::zoneinfo::parse(&zones);
+        let pages: u64 = zones.iter().map(procfmt::zoneinfo::Zone::managed).sum();
+        let page = u64::try_from(rustix::param::page_size()).unwrap() >> 10;
+        assert_eq!(pages, memory.mem_total.0 / page, "node {node}");
+        assert_eq!(memory.swap_total, machine().swap_total, "swap is no node's");
+    }
+}
+
 /// What a shell script prints whose process is in the cgroup.
 fn in_cgroup(cgroup: &TestCgroup, script: &str, arguments: &[std::path::PathBuf]) -> String {
     let mut shell = std::process::Command::new("sh");

@@ -47,31 +47,22 @@ pub fn listing() -> Vec<Listed> {
         v1,
         lines: Vec::new(),
     };
-    let directories = SYS_DIRECTORIES.iter().filter_map(|directory| {
-        let name = sys_name(directory.name)?;
+    let directories = SYS_DIRECTORIES.iter().map(|directory| {
+        let &super::SysDirectory { name, in_lxcfs, .. } = directory;
         let (v2, v1) = sources(name);
         let lines = lines(name);
-        let in_lxcfs = directory.in_lxcfs;
-        Some(Listed { name, policy: Virtual, mode: 0o444, in_lxcfs, v2, v1, lines })
+        Listed { name, policy: Virtual, mode: 0o444, in_lxcfs, v2, v1, lines }
     });
     files.chain([pressure]).chain(directories).collect()
 }
 
 /// The directory with the pressure files.
 pub const PRESSURE: &str = "pressure";
-/// The directories of sysfs by the names that operators use.
-const SYS_NAMES: [&str; SYS_DIRECTORIES.len()] =
-    ["sys/devices/system/cpu", "sys/devices/system/node"];
-
-/// The name of a directory of `/sys/devices/system` in the catalogue.
-#[must_use]
-pub fn sys_name(directory: &str) -> Option<&'static str> {
-    SYS_NAMES.into_iter().find(|name| name.rsplit('/').next() == Some(directory))
-}
 
 /// The names of all files.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    PROC_FILES.iter().map(|file| file.name).chain([PRESSURE]).chain(SYS_NAMES)
+    let directories = SYS_DIRECTORIES.iter().map(|directory| directory.name);
+    PROC_FILES.iter().map(|file| file.name).chain([PRESSURE]).chain(directories)
 }
 
 /// What becomes of a file unless the operator chooses otherwise; `None`: there is no such file.
@@ -96,6 +87,7 @@ fn sources(name: &str) -> (&'static str, &'static str) {
         "uptime" => ("start of init, cpu.stat", "start of init, cpuacct.usage_percpu"),
         "loadavg" => ("tasks of cgroup.threads, pids.current", "tasks, pids.current"),
         "diskstats" => ("io.stat, mounts", "blkio.*_recursive, mounts"),
+        "sys/block" | "sys/class/block" => ("io.stat, mounts", "blkio.*_recursive, mounts"),
         "partitions" => ("devices of io.stat, mounts", "devices of blkio.*_recursive, mounts"),
         "slabinfo" => ("header only", "memory.kmem.slabinfo"),
         "vmstat" => {
@@ -116,8 +108,10 @@ fn sources(name: &str) -> (&'static str, &'static str) {
 fn lines(name: &str) -> Vec<(&'static str, FilePolicy)> {
     match name {
         "meminfo" => MEMINFO.into_iter().map(|key| (key, meminfo_policy(key))).collect(),
-        "sys/devices/system/cpu" => entries("cpu", &SYS_CPU),
-        "sys/devices/system/node" => entries("node", &SYS_NODE),
+        "sys/devices/system/cpu" => entries("devices/system/cpu", &SYS_CPU),
+        "sys/devices/system/node" => entries("devices/system/node", &SYS_NODE),
+        "sys/block" => entries("block", &SYS_BLOCK),
+        "sys/class/block" => entries("class/block", &SYS_CLASS_BLOCK),
         "cpuinfo" => CPUINFO.to_vec(),
         "stat" => STAT.to_vec(),
         "slabinfo" => vec![("header", Host), ("rows", Virtual)],
@@ -285,11 +279,41 @@ const SYS_NODE: [&str; 19] = [
     "nodeN/reclaim",
 ];
 
+const SYS_BLOCK: [&str; 24] = [
+    "*",
+    "*/*N",
+    "*/stat",
+    "*/inflight",
+    "*/holders/*",
+    "*/slaves/*",
+    "*/dev",
+    "*/size",
+    "*/start",
+    "*/ro",
+    "*/removable",
+    "*/queue/*",
+    "*/dm/*",
+    "*/uevent",
+    "*/device",
+    "*/device/model",
+    "*/device/vendor",
+    "*/device/driver",
+    "*/subsystem",
+    "*/bdi",
+    "*/mq",
+    "*/trace",
+    "*/serial",
+    "*/anything else",
+];
+
+/// What is below is as in `sys/block`.
+const SYS_CLASS_BLOCK: [&str; 2] = ["*", "*/stat"];
+
 /// What the tree makes of each entry: N stands for 0, `*` for itself.
 fn entries(directory: &str, paths: &[&'static str]) -> Vec<(&'static str, FilePolicy)> {
     let policy = |path: &str| match sys(&format!("{directory}/{}", path.replace('N', "0"))) {
-        Sys::Virtual(_) | Sys::OfCpu(_) | Sys::OfNode(_) => Virtual,
-        Sys::Host => Host,
+        Sys::Virtual(_) | Sys::OfCpu(_) | Sys::OfNode(_) | Sys::OfDisk | Sys::ToDisk => Virtual,
+        Sys::Host | Sys::Followed => Host,
         Sys::Absent => Absent,
     };
     paths.iter().map(|path| (*path, policy(path))).collect()
@@ -335,13 +359,6 @@ mod tests {
     }
 
     #[test]
-    fn every_served_directory_has_a_name() {
-        for directory in &SYS_DIRECTORIES {
-            assert!(sys_name(directory.name).is_some(), "{}", directory.name);
-        }
-    }
-
-    #[test]
     fn lines_are_as_the_renderers_have_them() {
         let meminfo = lines("meminfo");
         for (line, policy) in [
@@ -355,6 +372,9 @@ mod tests {
         assert!(lines("sys/devices/system/cpu").contains(&("cpuN/crash_notes", Absent)));
         assert!(lines("sys/devices/system/cpu").contains(&("kernel_max", Host)));
         assert!(lines("sys/devices/system/node").contains(&("nodeN/meminfo", Virtual)));
+        for line in [("*/stat", Virtual), ("*/size", Host), ("*/subsystem", Absent)] {
+            assert!(lines("sys/block").contains(&line), "{line:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod schedstat;
 pub(crate) mod slabinfo;
 pub(crate) mod stat;
 pub(crate) mod swaps;
+pub(crate) mod sys_block;
 pub mod sys_cpu;
 pub(crate) mod sys_node;
 pub(crate) mod uptime;
@@ -28,6 +29,11 @@ pub type Renderer = fn(&[u8], &ResourceView, &mut Vec<u8>) -> Result<(), RenderE
 
 /// A renderer of a file about one NUMA node, whose number comes second.
 pub type NodeRenderer = fn(&[u8], u32, &ResourceView, &mut Vec<u8>) -> Result<(), RenderError>;
+
+/// A renderer of a file about one disk, whose device number (major, minor) comes second; `None`: it
+/// could not be told.
+pub type DiskRenderer =
+    fn(&[u8], Option<(u32, u32)>, &ResourceView, &mut Vec<u8>) -> Result<(), RenderError>;
 
 /// Why a file could not be rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,11 @@ pub(crate) fn render(
         out.extend_from_slice(host);
         return Ok(());
     };
-    out.extend_from_slice(HEADER);
+    // As on the kernel's own file: nothing at all where there is no block device, the header alone
+    // where there are some and none of them is shown (it leaves out those without a medium).
+    if !host.is_empty() {
+        out.extend_from_slice(HEADER);
+    }
     parse(host)
         .filter(|row| disks.counters(row.major, row.minor).is_some())
         .for_each(|row| row.write(out));
@@ -40,5 +44,13 @@ mod tests {
         let expected = "major minor  #blocks  name\n\n 259        0      98304 my disk\n";
         assert_eq!(rendered(vec![(259, 0)]), expected);
         assert_eq!(rendered(vec![]).as_bytes(), HEADER);
+    }
+
+    #[test]
+    fn a_machine_without_block_devices_has_no_header() {
+        let disks = Some(Disks::new(Vec::new(), vec![(8, 0)]));
+        let mut out = Vec::new();
+        render(b"", &ResourceView { disks, ..Default::default() }, &mut out).unwrap();
+        assert_eq!(out, b"");
     }
 }

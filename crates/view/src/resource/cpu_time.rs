@@ -121,6 +121,14 @@ impl CpuAccount {
         self.stepped_at = step.now;
     }
 
+    /// The container is in another cgroup now, whose counters stand at `input`. What it used in the
+    /// old one since the last step is not told there, and what others have used in the new one is
+    /// not its own; so the next step books from here.
+    pub fn moved(&mut self, input: &CpuTimeInput) {
+        self.last = input.clone();
+        self.last_hint.clear();
+    }
+
     /// When the last step was, on the clock of [`Step::now`].
     #[must_use]
     pub fn stepped_at(&self) -> Usec {

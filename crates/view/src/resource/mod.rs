@@ -2,6 +2,7 @@
 
 mod apportion;
 pub(crate) mod clock;
+mod confined;
 pub(crate) mod cpu_time;
 pub(crate) mod cpus;
 pub(crate) mod disks;

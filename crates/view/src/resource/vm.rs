@@ -54,8 +54,10 @@ pub struct Vm {
 impl Vm {
     /// From the container's counters and its I/O by device.
     ///
-    /// Kernels before 6.13 do not count pages swapped in and out per cgroup. What was read from and
-    /// written to a device that serves as swap only is the same.
+    /// Not every kernel counts pages swapped in and out per cgroup: on v2 6.12 has no such keys and
+    /// 7.2 has, on v1 6.18 has none. Where they are missing, what was read from and written to a
+    /// device that serves as swap only stands for them. It is less than was swapped where zswap
+    /// keeps pages, or where swap is a file or a partition.
     #[must_use]
     pub fn new(input: VmInput, io: &[DeviceIo], host: HostVm) -> Self {
         let VmInput { counters, oom_kills } = input;

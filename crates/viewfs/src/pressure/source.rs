@@ -103,3 +103,24 @@ fn errno(error: cgroup::Error) -> Errno {
     }
     error.errno()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_are_those_that_the_host_has() {
+        let tree = tempfile::tempdir().unwrap();
+        let pressure = tree.path().join("proc/pressure");
+        std::fs::create_dir_all(&pressure).unwrap();
+        std::fs::create_dir(tree.path().join("sys")).unwrap();
+        let host = HostFs::at(tree.path().join("proc"), tree.path().join("sys")).unwrap();
+        assert_eq!(on_host(&host), []);
+        for name in ["cpu", "irq"] {
+            std::fs::write(pressure.join(name), format!("{name} of the host\n")).unwrap();
+        }
+        assert_eq!(on_host(&host), [Pressure::Cpu, Pressure::Irq]);
+        let source = Source { what: Pressure::Irq, container: None };
+        assert_eq!(source.read(&host).unwrap().unwrap(), b"irq of the host\n");
+    }
+}

@@ -16,8 +16,8 @@ mod tree;
 
 use std::time::Instant;
 
-pub use checks::{Check, all, consumers};
-pub use server::{Server, private_mounts};
+pub use checks::{Check, all, by_system_call, consumers};
+pub use server::{Server, hide_cgroup2, private_mounts};
 pub use table::{Column, markdown};
 pub use tree::Tree;
 
@@ -63,7 +63,8 @@ pub fn run_all(
     only: &[String],
     mut tell: impl FnMut(&Check, &Verdict, std::time::Duration),
 ) -> Column {
-    let mut column = Column { title: tree.title().to_owned(), verdicts: Vec::new() };
+    let explained = !tree.is_kernel();
+    let mut column = Column { title: tree.title().to_owned(), verdicts: Vec::new(), explained };
     for check in checks {
         if !only.is_empty() && !only.iter().any(|part| check.name().contains(part.as_str())) {
             continue;

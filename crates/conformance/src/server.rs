@@ -1,16 +1,25 @@
 //! Programs that serve a tree, started for the checks in a mount namespace of their own.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use nix::mount::{MsFlags, mount};
+use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::TestCgroup;
+
+use crate::container::fresh;
+use crate::tree::lists;
 
 /// How long a server may take until its tree is there: it may run in a slow virtual machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What it prints, below its runtime directory.
+const LOG: &str = "conformance.log";
 
 /// Gives the calling thread, and what it starts from now on, mounts of its own.
 ///
@@ -23,60 +32,109 @@ pub fn private_mounts() -> Result<()> {
         .context("cannot make the mounts private")
 }
 
+/// Unmounts every cgroup2, so that a hybrid machine looks like one with cgroup v1 alone. The calling
+/// thread must be in [`private_mounts`].
+///
+/// # Errors
+/// When nothing is left, as on pure cgroup v2, or when a mount stays.
+pub fn hide_cgroup2() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("cannot read the mounts")?;
+    let of = |kind: &'static str| {
+        let rows = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        rows.filter_map(move |row| (row.get(2) == Some(&kind)).then(|| row.get(1).copied())?)
+    };
+    ensure!(of("cgroup").next().is_some(), "this machine has no cgroup v1");
+    for point in of("cgroup2") {
+        umount(point).with_context(|| format!("cannot unmount {point}"))?;
+    }
+    Ok(())
+}
+
 /// A running server; dropping it ends it.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     mountpoint: tempfile::TempDir,
     /// What it keeps from one start to the next.
-    _runtime_dir: tempfile::TempDir,
+    runtime_dir: tempfile::TempDir,
+    /// Dropped last: it ends what is still in it.
+    _cgroup: TestCgroup,
 }
 
 impl Server {
-    /// Our daemon, from this binary.
+    /// Our daemon, from this binary, with these further options.
     ///
     /// # Errors
     /// When it does not start or does not mount.
-    pub fn resview(binary: &Path) -> Result<Self> {
+    pub fn resview(binary: &Path, options: &[&str]) -> Result<Self> {
         let (mountpoint, runtime_dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let mut command = Command::new(binary);
         command.args(["daemon", "--log", "warn", "--mountpoint"]).arg(mountpoint.path());
-        command.arg("--runtime-dir").arg(runtime_dir.path());
-        Self::start(command, mountpoint, runtime_dir)
+        command.arg("--runtime-dir").arg(runtime_dir.path()).args(options);
+        Self::start(&command, mountpoint, runtime_dir)
     }
 
     /// LXCFS, or what has its name and options, with the load average switched on.
     ///
     /// # Errors
     /// When it does not start or does not mount.
-    pub fn lxcfs(binary: &Path) -> Result<Self> {
+    pub fn lxcfs(binary: &Path, options: &[&str]) -> Result<Self> {
         let (mountpoint, runtime_dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let mut command = Command::new(binary);
         command.args(["-f", "-l", "-p"]).arg(runtime_dir.path().join("lxcfs.pid"));
-        command.arg(mountpoint.path()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self::start(command, mountpoint, runtime_dir)
+        command.args(options).arg(mountpoint.path());
+        Self::start(&command, mountpoint, runtime_dir)
     }
 
+    /// Starts it in a cgroup of its own, as a service manager does: LXCFS decides by its own cgroup
+    /// what the kernel can do, and a root cgroup has no limits.
     fn start(
-        mut command: Command,
+        command: &Command,
         mountpoint: tempfile::TempDir,
         runtime_dir: tempfile::TempDir,
     ) -> Result<Self> {
         let name = command.get_program().display().to_string();
-        let child = command.stdin(Stdio::null()).spawn();
-        let child = child.with_context(|| format!("cannot start {name}"))?;
-        let mut server = Self { child, mountpoint, _runtime_dir: runtime_dir };
+        let log = File::create(runtime_dir.path().join(LOG)).context("cannot make a log")?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "read go && exec \"$@\" </dev/null", "sh"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        let mut child = shell.spawn().with_context(|| format!("cannot start {name}"))?;
+        let go = child.stdin.take();
+        let cgroup = TestCgroup::new(&fresh("server"));
+        cgroup.add_pid(child.id());
+        let mut server = Self { child, mountpoint, runtime_dir, _cgroup: cgroup };
+        go.context("a child without a pipe")?.write_all(b"go\n")?;
+        server.wait()?;
+        Ok(server)
+    }
+
+    /// Waits until the tree is mounted.
+    fn wait(&mut self) -> Result<()> {
         let begin = Instant::now();
-        while !server.dir().join("proc/meminfo").exists() {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{name} has ended: {status}");
+        while !lists(&self.dir(), "proc/meminfo") {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it has ended with {status}: {}", self.last_words());
+            }
+            // LXCFS 7 goes on after it has failed, with a tree that answers nothing else.
+            let listed = std::fs::read_dir(self.dir().join("proc"));
+            if listed.is_err_and(|error| error.raw_os_error() == Some(nix::libc::EIO)) {
+                bail!("its tree cannot be listed: {}", self.last_words());
             }
             if begin.elapsed() > PATIENCE {
-                bail!("{name} has not mounted its tree within {} s", PATIENCE.as_secs());
+                bail!("no tree within {} s: {}", PATIENCE.as_secs(), self.last_words());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(server)
+        Ok(())
+    }
+
+    /// The last line that it has printed.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let log = std::fs::read(self.runtime_dir.path().join(LOG)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        text.lines().last().unwrap_or("it has printed nothing").to_owned()
     }
 
     /// Where its tree is mounted.

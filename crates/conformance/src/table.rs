@@ -11,6 +11,9 @@ pub struct Column {
     pub title: String,
     /// By the check's name.
     pub verdicts: Vec<(String, Verdict)>,
+    /// Whether the reasons are worth telling: those of the kernel's own files are always the same,
+    /// that they are the host's.
+    pub explained: bool,
 }
 
 impl Column {
@@ -29,7 +32,10 @@ impl Column {
     }
 }
 
-/// A table in Markdown, then the reasons of all that is no pass.
+/// The longest reason of the first column, and of the others, in characters.
+const LENGTHS: (usize, usize) = (400, 110);
+
+/// A table in Markdown, then the reasons of all that is no pass: in full for the first column.
 #[must_use]
 pub fn markdown(columns: &[Column]) -> String {
     let mut text = "| check |".to_owned();
@@ -54,8 +60,8 @@ pub fn markdown(columns: &[Column]) -> String {
         format!(" {passed} pass, {failed} fail |")
     });
     let _ = writeln!(text, "| **all** |{}", counts.collect::<String>());
-    for column in columns {
-        reasons(column, &mut text);
+    for (n, column) in columns.iter().enumerate().filter(|(_, column)| column.explained) {
+        reasons(column, if n == 0 { LENGTHS.0 } else { LENGTHS.1 }, &mut text);
     }
     text
 }
@@ -64,7 +70,7 @@ fn verdict<'a>(column: &'a Column, name: &str) -> Option<&'a Verdict> {
     column.verdicts.iter().find(|(other, _)| other == name).map(|(_, verdict)| verdict)
 }
 
-fn reasons(column: &Column, text: &mut String) {
+fn reasons(column: &Column, length: usize, text: &mut String) {
     let mut lines = String::new();
     for (name, verdict) in &column.verdicts {
         let (what, reason) = match verdict {
@@ -72,7 +78,12 @@ fn reasons(column: &Column, text: &mut String) {
             Verdict::Fail(reason) => ("fail", reason),
             Verdict::NotApplicable(reason) => ("not applicable", reason),
         };
-        let _ = writeln!(lines, "- {name}: {what}: {}", reason.replace('\n', "; "));
+        let mut reason = reason.trim().replace('\n', "; ");
+        if let Some((cut, _)) = reason.char_indices().nth(length) {
+            reason.truncate(cut);
+            reason.push('…');
+        }
+        let _ = writeln!(lines, "- {name}: {what}: {reason}");
     }
     if !lines.is_empty() {
         let _ = write!(text, "\n{}:\n\n{lines}", column.title);
@@ -88,6 +99,7 @@ mod tests {
         let column = |title: &str, verdict| Column {
             title: title.to_owned(),
             verdicts: vec![("memory".to_owned(), verdict)],
+            explained: true,
         };
         let text = markdown(&[
             column("ours", Verdict::Pass),
@@ -99,5 +111,18 @@ mod tests {
         assert!(text.contains("| **all** | 1 pass, 0 fail | 0 pass, 1 fail |"), "{text}");
         assert!(text.contains("- memory: fail: too; much"), "{text}");
         assert!(text.contains("- memory: not applicable: no such file"), "{text}");
+    }
+
+    #[test]
+    fn others_reasons_are_short_and_the_kernels_left_out() {
+        let column = |title: &str, explained| Column {
+            title: title.to_owned(),
+            verdicts: vec![("disks".to_owned(), Verdict::Fail("é".repeat(300)))],
+            explained,
+        };
+        let text = markdown(&[column("ours", true), column("other", true), column("bare", false)]);
+        let lengths: Vec<usize> =
+            text.lines().map(|line| line.matches('é').count()).filter(|count| *count > 0).collect();
+        assert_eq!(lengths, [300, LENGTHS.1], "{text}");
     }
 }

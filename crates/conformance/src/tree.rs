@@ -7,11 +7,15 @@ use crate::not_applicable;
 /// Directories of `/sys` that a tree may have, bound as a whole.
 const SYS_DIRECTORIES: [&str; 2] = ["sys/devices/system/cpu", "sys/devices/system/node"];
 
+/// Those that have no files of their own.
+const SYS_BLOCK: [&str; 2] = ["sys/block", "sys/class/block"];
+
 /// A tree of files that containers get in place of the kernel's.
 #[derive(Clone, Debug)]
 pub struct Tree {
     title: String,
     dir: Option<PathBuf>,
+    resview: Option<PathBuf>,
     /// Relative to the root, such as `proc/meminfo` and `sys/devices/system/cpu`.
     binds: Vec<String>,
 }
@@ -28,25 +32,40 @@ impl Tree {
             // What LXC's hook does: without uevent the directory is incomplete, and only `online`
             // is taken from it.
             // LXCFS finds everything below /sys/devices, but lists only what it means to serve.
-            let (parent, name) = sys.rsplit_once('/').unwrap_or(("", sys));
-            let listed = std::fs::read_dir(dir.join(parent)).into_iter().flatten().flatten();
-            if !listed.into_iter().any(|entry| entry.file_name() == name) {
+            if !lists(dir, sys) {
                 continue;
             }
-            if dir.join(sys).join("uevent").exists() {
+            if lists(dir, &format!("{sys}/uevent")) {
                 binds.push(sys.to_owned());
-            } else if dir.join(sys).join("online").exists() {
+            } else if lists(dir, &format!("{sys}/online")) {
                 binds.push(format!("{sys}/online"));
             }
         }
+        binds.extend(SYS_BLOCK.into_iter().filter(|block| lists(dir, block)).map(str::to_owned));
         binds.sort();
-        Ok(Self { title: title.to_owned(), dir: Some(dir.to_owned()), binds })
+        Ok(Self { title: title.to_owned(), dir: Some(dir.to_owned()), resview: None, binds })
+    }
+
+    /// Says that this program serves the tree, which can then be asked about its options too.
+    #[must_use]
+    pub fn served_by(self, resview: &Path) -> Self {
+        Self { resview: Some(resview.to_owned()), ..self }
+    }
+
+    /// Our program, if it serves this tree.
+    pub(crate) fn resview(&self) -> Option<&Path> {
+        self.resview.as_deref()
     }
 
     /// The kernel's own files, as every container without a view sees them.
     #[must_use]
     pub fn kernel(title: &str) -> Self {
-        Self { title: title.to_owned(), dir: None, binds: Vec::new() }
+        Self { title: title.to_owned(), dir: None, resview: None, binds: Vec::new() }
+    }
+
+    /// Whether these are the kernel's own files.
+    pub(crate) fn is_kernel(&self) -> bool {
+        self.dir.is_none()
     }
 
     /// What the column of this tree is called.
@@ -61,7 +80,7 @@ impl Tree {
             path.strip_prefix(bind).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         match &self.dir {
-            Some(dir) => self.binds.iter().any(covers) && dir.join(path).exists(),
+            Some(dir) => self.binds.iter().any(covers) && lists(dir, path),
             None => Path::new("/").join(path).exists(),
         }
     }
@@ -92,6 +111,16 @@ impl Tree {
         });
         lines.collect()
     }
+}
+
+/// Whether `root/path` is listed in its directory.
+///
+/// LXCFS 6 refuses to look at a file where it cannot read the personality of the caller's init, such
+/// as that of the whole machine, but lists them all.
+pub(crate) fn lists(root: &Path, path: &str) -> bool {
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let listed = std::fs::read_dir(root.join(parent)).into_iter().flatten().flatten();
+    listed.into_iter().any(|entry| entry.file_name() == name)
 }
 
 /// The files below `root/dir`, each with `dir` in front.

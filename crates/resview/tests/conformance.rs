@@ -15,8 +15,9 @@ fn ours_passes_every_check_that_applies() {
         return;
     }
     conformance::private_mounts().unwrap();
-    let server = Server::resview(Path::new(env!("CARGO_BIN_EXE_resview"))).unwrap();
-    let tree = Tree::mounted("ours", &server.dir()).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_resview"));
+    let server = Server::resview(binary, &[]).unwrap();
+    let tree = Tree::mounted("ours", &server.dir()).unwrap().served_by(binary);
     let mut passed = 0;
     let column = conformance::run_all(&tree, conformance::all(), &[], |check, verdict, took| {
         passed += usize::from(*verdict == Verdict::Pass);

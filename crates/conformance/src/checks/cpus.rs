@@ -10,6 +10,7 @@ use testkit::{Layout, TestCgroup};
 
 use crate::container::{Container, fresh};
 use crate::not_applicable;
+use crate::server::Server;
 use crate::text::{cpu_rows, cpus, processors};
 use crate::tree::Tree;
 
@@ -107,6 +108,35 @@ pub(super) fn cpuset_change_shows_at_next_open(tree: &Tree) -> Result<()> {
         let counts = counts(tree, &mut container)?;
         ensure!(counts.iter().all(|(_, count)| *count == expected), "{list}: {counts:?}");
     }
+    Ok(())
+}
+
+/// The default is the kernel's own numbers, so this is asked of a daemon of its own.
+pub(super) fn packed_numbers_have_no_gaps(tree: &Tree) -> Result<()> {
+    two_cpus()?;
+    let Some(binary) = tree.resview() else {
+        return not_applicable("has no such option");
+    };
+    let server = Server::resview(binary, &["--cpu-numbers", "packed"])?;
+    let packed = Tree::mounted(tree.title(), &server.dir())?;
+    let mut container = Container::limited(&packed, |cgroup| cgroup.set_cpuset("1"))?;
+    let counts = counts(&packed, &mut container)?;
+    ensure!(counts.iter().all(|(_, count)| *count == 1), "{counts:?} of 1");
+    for name in ["online", "present", "possible"] {
+        let list = container.read(&format!("/{SYS_CPU}/{name}"))?;
+        ensure!(cpus(&list)?.iter().next() == Some(0), "{name} is {list:?}, the cpuset 1");
+    }
+    let directories = container.sh(&format!("cd /{SYS_CPU} && echo cpu[0-9]*"))?;
+    ensure!(directories.trim() == "cpu0", "directories: {directories}");
+    let rows = cpu_rows(&container.read("/proc/stat")?)?;
+    ensure!(rows.keys().eq(["cpu", "cpu0"]), "rows of stat: {:?}", rows.keys());
+    let cpuinfo = container.read("/proc/cpuinfo")?;
+    let numbers: Vec<&str> = cpuinfo
+        .lines()
+        .filter_map(|line| line.strip_prefix("processor")?.split_once(':'))
+        .map(|(_, number)| number.trim())
+        .collect();
+    ensure!(numbers == ["0"], "processors of cpuinfo: {numbers:?}");
     Ok(())
 }
 

@@ -1,9 +1,11 @@
-//! `/proc/diskstats`.
+//! `/proc/diskstats` and `/sys/block`.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use procfmt::diskstats;
 use testkit::Layout;
 
 use crate::container::Container;
@@ -114,5 +116,55 @@ pub(super) fn own_io_is_counted(tree: &Tree) -> Result<()> {
     let text = container.read("/proc/diskstats")?;
     let seen = reads(&text, name).with_context(|| format!("no row {name}"))?;
     ensure!((READS..READS * 2).contains(&seen), "{seen} reads of {name}; it made {READS}");
+    Ok(())
+}
+
+/// The counters of each device, by the name that it has in sysfs.
+fn counters(text: &str) -> BTreeMap<String, Vec<u64>> {
+    let counters = |row: diskstats::Row<'_>| {
+        let name = String::from_utf8_lossy(row.name).replace('/', "!");
+        let words: Vec<_> = row.text.split(u8::is_ascii_whitespace).collect();
+        let numbers = words.iter().rev().take(row.columns);
+        let numbers = numbers.filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok());
+        let numbers: Vec<u64> = numbers.collect();
+        (name, numbers.into_iter().rev().collect())
+    };
+    diskstats::parse(text.as_bytes()).map(counters).collect()
+}
+
+pub(super) fn sys_block_agrees_with_diskstats(tree: &Tree) -> Result<()> {
+    tree.needs(&["proc/diskstats", "sys/block"])?;
+    let mut container = Container::new(tree)?;
+    // What is counted meanwhile is counted between two readings of the other file.
+    let text = container.sh("cat /proc/diskstats; echo ----; cd /sys/block
+         for disk in *; do [ -e \"$disk/stat\" ] && echo 0 0 \"$disk\" $(cat \"$disk/stat\"); done
+         echo ----; cat /proc/diskstats")?;
+    let mut parts = text.split("----\n").map(counters);
+    let mut part = || parts.next().context("the script printed too little");
+    let (before, stats, after) = (part()?, part()?, part()?);
+    for (disk, stat) in &stats {
+        // A disk may come or go meanwhile.
+        let (Some(before), Some(after)) = (before.get(disk), after.get(disk)) else { continue };
+        ensure!(
+            stat.len() == before.len(),
+            "{disk}: {stat:?} has not as many numbers as {before:?}"
+        );
+        for (index, number) in stat.iter().enumerate() {
+            // Requests in flight go up and down.
+            let between = before.get(index) <= Some(number) && Some(number) <= after.get(index);
+            ensure!(
+                between || index == 8,
+                "{disk}: {stat:?} is not between {before:?} and {after:?}"
+            );
+        }
+    }
+    for disk in before.keys().filter(|disk| after.contains_key(*disk)) {
+        let mut is_partition =
+            || container.sh(&format!("ls -d \"/sys/block/\"*\"/{disk}\"")).is_ok();
+        ensure!(stats.contains_key(disk) || is_partition(), "/sys/block lacks {disk}");
+    }
+    let strange =
+        stats.keys().find(|disk| !before.contains_key(*disk) && !after.contains_key(*disk));
+    ensure!(strange.is_none(), "/sys/block has {strange:?}, /proc/diskstats has not");
     Ok(())
 }

@@ -5,6 +5,7 @@ mod consumers;
 mod cpu_time;
 mod cpus;
 mod disks;
+mod exporter;
 mod identity;
 mod io;
 mod leaks;
@@ -13,8 +14,10 @@ mod memory;
 mod node;
 mod pressure;
 mod swap;
+mod system_calls;
 
 use anyhow::Result;
+pub use system_calls::by_system_call;
 
 use crate::tree::Tree;
 
@@ -69,15 +72,15 @@ const PLAIN: &[Plain] = plain! {
         no_swap_where_the_limit_is_zero, swap_total_is_the_limit;
     cpus: all_cpu_files_agree, all_cpu_files_agree_under_a_quota, quota_of_ancestor_counts,
         effective_cpuset_not_the_requested, cpuset_change_shows_at_next_open,
-        possible_bounds_getcpu, siblings_and_cores_match_rows, cpu_dirs_once_with_d_type;
+        packed_numbers_have_no_gaps, possible_bounds_getcpu, siblings_and_cores_match_rows, cpu_dirs_once_with_d_type;
     cpu_time: stat_shows_container_cpu_time, busy_neighbour_invisible_in_idle_container,
         rows_add_up, no_row_outruns_elapsed, throttled_time_is_steal,
         no_counter_goes_backwards_when_quota_or_cpuset_changes;
     clocks: uptime_is_the_containers, comm_with_bracket_in_uptime, uptime_idle_is_bounded,
         btime_keeps_process_starts_true;
     load: loadavg_without_host_tasks, late_first_read_is_plausible;
-    disks: diskstats_without_host_io, own_io_is_counted;
-    pressure: pressure_is_own;
+    disks: diskstats_without_host_io, own_io_is_counted, sys_block_agrees_with_diskstats;
+    pressure: pressure_is_own, pressure_trigger_wakes_poll, bad_pressure_trigger_is_refused;
     io: read_past_end_is_eof, first_pread_at_offset, seek_to_zero_refreshes, tail_wc_dd,
         threads_on_one_descriptor_never_torn, size_is_zero_or_exact, writes_are_refused;
     leaks: intr_ctxt_softirq_not_host, crash_notes_not_served, mode_0400_enforced;
@@ -88,7 +91,9 @@ const PLAIN: &[Plain] = plain! {
 
 /// Programs that are too big to be installed for the tests.
 const CONSUMERS: &[Plain] = plain! {
-    consumers: node_os_agrees, python_os_counts_the_cpus, busybox_top_shows_the_limit;
+    consumers: node_os_agrees, python_os_counts_the_cpus, busybox_top_shows_the_limit,
+        jvm_cpu_load_is_the_containers, htop_draws_the_limit_and_the_cpus;
+    exporter: node_exporter_reports_the_container;
 };
 
 /// Checks of programs that read the files. They may be missing on a machine, so they are not among

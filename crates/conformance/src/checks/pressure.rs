@@ -39,3 +39,52 @@ pub(super) fn pressure_is_own(tree: &Tree) -> Result<()> {
     }
     Ok(())
 }
+
+/// Opens the CPU's pressure, writes a trigger, polls; prints what came of it. While it polls, a
+/// process of the container keeps the container waiting for its quota.
+const TRIGGER: &str = r#"
+import os, select, subprocess
+fd = os.open("/proc/pressure/cpu", os.O_RDWR | os.O_NONBLOCK)
+os.write(fd, b"some 150000 2000000\0")
+busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+poll = select.poll()
+poll.register(fd, select.POLLPRI)
+ready = poll.poll(40000)
+busy.kill()
+print("woken" if ready and ready[0][1] & select.POLLPRI else "events %r" % ready)
+"#;
+
+/// Whether triggers can be asked for: the tree has the file, and the kernel counts per cgroup.
+fn triggers(tree: &Tree) -> Result<()> {
+    tree.needs(&["proc/pressure/cpu"])?;
+    if testkit::layout() == Layout::V1 {
+        return not_applicable("cgroup v1 has no pressure");
+    }
+    Ok(())
+}
+
+pub(super) fn pressure_trigger_wakes_poll(tree: &Tree) -> Result<()> {
+    triggers(tree)?;
+    // It waits for half of each tenth of a second.
+    let mut container = Container::limited(tree, |cgroup| cgroup.set_quota(50_000, 100_000))?;
+    let printed = container.python(TRIGGER)?;
+    ensure!(printed.trim() == "woken", "no POLLPRI within 40 s of waiting for CPU: {printed}");
+    Ok(())
+}
+
+pub(super) fn bad_pressure_trigger_is_refused(tree: &Tree) -> Result<()> {
+    triggers(tree)?;
+    let program = r#"
+import os
+for text in b"some", b"half 150000 2000000", b"some 3000000 2000000", b"some 150000 1":
+    fd = os.open("/proc/pressure/cpu", os.O_RDWR)
+    try:
+        os.write(fd, text)
+        print(text.decode(), "is taken")
+    except OSError:
+        pass
+    os.close(fd)"#;
+    let taken = Container::new(tree)?.python(program)?;
+    ensure!(taken.trim().is_empty(), "{taken}");
+    Ok(())
+}

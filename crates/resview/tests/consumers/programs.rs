@@ -200,6 +200,38 @@ fn free_adds_up() {
 }
 
 #[test]
+fn htop_draws_the_limit_and_one_cpu() {
+    let test = "htop_draws_the_limit_and_one_cpu";
+    if !["htop", "script"].iter().all(|program| testkit::need_command(test, program)) {
+        return;
+    }
+    // It reads the key when it has drawn once.
+    let draw = "echo q | TERM=xterm HOME=/nonexistent \
+        script -qc 'stty cols 100 rows 30; exec htop -C -U' /dev/null";
+    works_in_run(draw, |drawn| {
+        let text = without_movements(drawn);
+        let meters = text.split("PID USER").next().unwrap();
+        let labels = meters.split('[').filter_map(|part| part.split_whitespace().last());
+        let is_cpu = |label: &&str| *label == "CPU" || label.parse::<u32>().is_ok();
+        assert_eq!(labels.filter(is_cpu).collect::<Vec<_>>(), ["CPU"], "{meters}");
+        assert!(meters.contains("/50.0M"), "{meters}");
+    });
+}
+
+/// Takes what moves the cursor and changes colours out of what a program has drawn.
+fn without_movements(drawn: &str) -> String {
+    let mut parts = drawn.split('\x1b');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // It ends with a letter: \x1b[2;5H, \x1b(B.
+        let end = part.find(|sign: char| sign.is_ascii_alphabetic()).map_or(0, |at| at + 1);
+        text.push(' ');
+        text.push_str(&part[end..]);
+    }
+    text
+}
+
+#[test]
 fn psutil_agrees() {
     let program = "/usr/bin/python3 -c \"import psutil; m = psutil.virtual_memory(); \
         print('total', m.total); print('cpus', psutil.cpu_count()); \

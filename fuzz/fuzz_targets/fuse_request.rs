@@ -37,6 +37,7 @@ impl Filesystem for Obliging {
     }
 
     fn getattr(&self, ctx: &Context<'_>, node: NodeId, _: Option<Fh>) -> Result<AttrReply> {
+        assert_eq!(ctx.unique() >> 63, 0, "the mark of a request sent again is no part of it");
         if ctx.is_interrupted() { Err(Errno::INTR) } else { Ok(attr(node)) }
     }
 

@@ -1,9 +1,10 @@
 //! The project's own chores: `cargo xtask test` checks everything, `cargo xtask vm` runs a command
-//! on pure cgroup v2.
+//! on pure cgroup v2, `cargo xtask deb` makes a package.
 
 #![forbid(unsafe_code)]
 
 mod conformance;
+mod deb;
 mod packages;
 mod repo;
 mod rules;
@@ -31,6 +32,8 @@ enum Chore {
     Conformance(conformance::Args),
     /// Run a command in a virtual machine that shows this machine's root under a stock kernel
     Vm(vm::Args),
+    /// Build a Debian package
+    Deb(deb::Args),
     /// Install the Debian packages that the tests use, as far as they are missing
     Packages,
 }
@@ -50,6 +53,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Chore::Test(args) => test::command(&args),
         Chore::Conformance(args) => conformance::command(&args),
         Chore::Vm(args) => vm::command(&args),
+        Chore::Deb(args) => deb::command(&args),
         Chore::Packages => packages::install().map(|()| ExitCode::SUCCESS),
     }
 }

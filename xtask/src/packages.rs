@@ -16,6 +16,7 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "kmod",
     "lxcfs",
+    "mmdebstrap",
     "numactl",
     "procps",
     "python3-psutil",
@@ -144,7 +145,7 @@ fn installed(package: &str) -> Result<bool> {
 }
 
 /// The address from which apt fetches Debian's main archive.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     let entries = sh::output(Command::new("apt-get").args([
         "indextargets",
         "--format",

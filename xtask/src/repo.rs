@@ -26,17 +26,20 @@ pub(crate) fn metadata() -> Result<serde_json::Value> {
     serde_json::from_str(&text).context("the output of `cargo metadata` is no JSON")
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let target = metadata["target_directory"].as_str();
+    Ok(PathBuf::from(target.context("`cargo metadata` names no target directory")?))
+}
+
 /// The folder for kernels, initial file systems and tools: `RESVIEW_CACHE`, else `target/vm`.
 ///
 /// Deleting it costs a download, nothing else.
 pub(crate) fn cache() -> Result<PathBuf> {
     let dir = match std::env::var_os("RESVIEW_CACHE") {
         Some(dir) => PathBuf::from(dir),
-        None => {
-            let metadata = metadata()?;
-            let target = metadata["target_directory"].as_str();
-            Path::new(target.context("`cargo metadata` names no target directory")?).join("vm")
-        }
+        None => target()?.join("vm"),
     };
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     dir.canonicalize().with_context(|| format!("cannot resolve {}", dir.display()))

@@ -44,6 +44,19 @@ impl CgroupPaths {
         Self { paths: layout.hierarchies().iter().map(container).collect() }
     }
 
+    /// The paths that [`CgroupPaths::iter`] has given to another process. `None` if they cannot be
+    /// those of this layout's hierarchies.
+    #[must_use]
+    pub fn of_parts(layout: &Layout, paths: &[PathBuf]) -> Option<Self> {
+        let is_plain = |path: &PathBuf| {
+            let mut parts = path.components();
+            path.is_absolute()
+                && parts.all(|one| matches!(one, Component::RootDir | Component::Normal(_)))
+        };
+        let fits = paths.len() == layout.hierarchies().len() && paths.iter().all(is_plain);
+        fits.then(|| Self { paths: paths.to_vec() })
+    }
+
     /// Whether it is the root in every hierarchy: no container, the host.
     #[must_use]
     pub fn is_root(&self) -> bool {

@@ -112,7 +112,10 @@ impl Server {
     /// Waits until the tree is mounted.
     fn wait(&mut self) -> Result<()> {
         let begin = Instant::now();
-        while !lists(&self.dir(), "proc/meminfo") {
+        // Ours mounts the pressure files when it serves all else.
+        let pressure = self.dir().join("proc/pressure");
+        let is_complete = || !pressure.exists() || pressure.join("cpu").exists();
+        while !lists(&self.dir(), "proc/meminfo") || !is_complete() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it has ended with {status}: {}", self.last_words());
             }

@@ -64,6 +64,17 @@ impl Fake {
         fs::remove_dir_all(self.path(&format!("proc/{id}"))).unwrap();
     }
 
+    pub(crate) fn remove_cgroup(&self, cgroup: &str) {
+        fs::remove_dir(self.path(&format!("cgroup{cgroup}"))).unwrap();
+    }
+
+    /// Puts another cgroup at the path of one.
+    pub(crate) fn replace_cgroup(&self, cgroup: &str) {
+        // Made before the old one is removed, so that it cannot get the same inode.
+        fs::create_dir(self.path("new")).unwrap();
+        fs::rename(self.path("new"), self.path(&format!("cgroup{cgroup}"))).unwrap();
+    }
+
     /// Links of made-up namespaces lead nowhere, so the kernel cannot be asked about them.
     pub(crate) fn identifier(&self) -> Identifier {
         let host = Arc::new(HostFs::at(self.path("proc"), self.path("")).unwrap());

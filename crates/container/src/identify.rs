@@ -112,6 +112,11 @@ impl Identifier {
         }
     }
 
+    /// The cgroup hierarchies in which containers are looked for.
+    pub(crate) fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
     fn standing(&self, caller: Process<'_>) -> Result<Standing, Error> {
         let namespace = caller.namespace("pid")?;
         let Some(namespace) = namespace.filter(|_| namespace != self.host_pid) else {

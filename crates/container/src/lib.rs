@@ -4,6 +4,7 @@
 //!   anything of `/proc/1`.
 //! * [`Container`]: a stable key, the process that stands for the container, its clocks, and its
 //!   cgroups as a [`cgroup::Group`].
+//! * [`Identity`]: what another process needs to find a container again.
 //! * [`check_namespaces`]: refuses to start where the answers would be wrong.
 //!
 //! A container is its pid namespace's init and that init's cgroup. With a shared pid namespace, or
@@ -32,6 +33,7 @@ mod cache;
 mod container;
 mod error;
 mod identify;
+mod identity;
 mod init;
 mod ioctl;
 mod process;
@@ -43,4 +45,5 @@ mod fake;
 pub use container::{Anchor, AnchorKind, Container, ContainerKey};
 pub use error::Error;
 pub use identify::Identifier;
+pub use identity::Identity;
 pub use startup::check_namespaces;

@@ -20,6 +20,8 @@ pub(crate) const GETATTR_FH: u32 = 1;
 pub(crate) const POLL_SCHEDULE_NOTIFY: u32 = 1;
 /// `FUSE_NOTIFY_POLL`: a message of our own accord, in the place where a reply has its error.
 pub(crate) const NOTIFY_POLL: i32 = 1;
+/// `FUSE_NOTIFY_RESEND` (6.9): the requests handed out and not answered shall come again.
+pub(crate) const NOTIFY_RESEND: i32 = 7;
 
 /// Request numbers, named as in `enum fuse_opcode`.
 pub(crate) mod opcode {

@@ -9,8 +9,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::epoll;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -60,6 +59,10 @@ impl Device {
         Ok(Self(fd))
     }
 
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
     /// Reads the next request, without waiting.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Incoming {
         match rustix::io::read(&self.0, buffer) {
@@ -91,35 +94,19 @@ impl Device {
     }
 }
 
+/// Whether a request waits to be read; `ENODEV` where the connection is gone.
+pub(crate) fn has_pending(device: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut fds = [PollFd::from_borrowed_fd(device, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&Timespec::default())))?;
+    let ready = fds.first().map_or(PollFlags::empty(), PollFd::revents);
+    if ready.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+        return Err(Errno::NODEV);
+    }
+    Ok(ready.contains(PollFlags::IN))
+}
+
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
-    }
-}
-
-/// Where one thread waits for a request or for the signal to stop.
-///
-/// Each thread has an epoll instance of its own, because `EPOLLEXCLUSIVE` wakes one *instance* per
-/// request: with poll(2) or a shared instance without it, each request would wake all idle threads.
-#[derive(Debug)]
-pub(crate) struct Waiter(OwnedFd);
-
-impl Waiter {
-    pub(crate) fn new(device: &Device, stop: BorrowedFd<'_>) -> Result<Self, Errno> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(0);
-        epoll::add(&epoll, device, data, epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE)?;
-        epoll::add(&epoll, stop, data, epoll::EventFlags::IN)?;
-        Ok(Self(epoll))
-    }
-
-    /// Returns when there is something to do; may return for nothing.
-    pub(crate) fn wait(&self) -> Result<(), Errno> {
-        let event =
-            epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
-        match epoll::wait(&self.0, &mut [event], None) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno),
-        }
     }
 }

@@ -76,6 +76,13 @@ impl<'s> Dispatcher<'s> {
         Some(self.reply.finish(unique, outcome))
     }
 
+    /// The reply to a request that is not handled at all.
+    pub(crate) fn refuse(&mut self, unique: u64, errno: Errno) -> &[u8] {
+        self.given = Given::Nothing;
+        self.reply.start();
+        self.reply.finish(unique, Err(errno))
+    }
+
     /// The reply just made did not reach the kernel, because its request was interrupted: gives
     /// back to the file system what it had handed out, as the kernel never will.
     pub fn take_back(&mut self) {
@@ -98,7 +105,7 @@ impl<'s> Dispatcher<'s> {
 
     fn answer(&mut self, request: &Request<'_>) -> Result<()> {
         let _held = self.in_flight.begin(self.slot, request.header.unique);
-        let ctx = Context::new(request.caller(), self.slot);
+        let ctx = Context::new(request.caller(), request.header.unique, self.slot);
         let (fs, reply, given) = (self.fs, &mut self.reply, &mut self.given);
         // Unwind safety: the reply is started anew for the error, and the file system is shared
         // between threads anyway, so it sees to its own invariants.

@@ -6,27 +6,39 @@ use rustix::event::PollFlags;
 use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
 
+use crate::abi::UNIQUE_RESEND;
 use crate::interrupt::Slot;
 use crate::reply::{DirSink, ReadBuf};
-use crate::types::{AttrReply, Caller, Entry, Fh, NodeId, OpenReply, Poll, Result, Statfs};
+use crate::types::{AttrReply, Caller, Entry, Fh, NodeId, OpenReply, Peek, Poll, Result, Statfs};
 
 /// The circumstances of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// Who asks.
     pub caller: Caller,
+    unique: u64,
     slot: Option<&'a Slot>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(caller: Caller, slot: &'a Slot) -> Self {
-        Self { caller, slot: Some(slot) }
+    pub(crate) fn new(caller: Caller, unique: u64, slot: &'a Slot) -> Self {
+        Self { caller, unique: unique & !UNIQUE_RESEND, slot: Some(slot) }
     }
 
     /// A context without a request, for calling a file system directly: never interrupted.
     #[must_use]
     pub fn detached(caller: Caller) -> Self {
-        Self { caller, slot: None }
+        Self { caller, unique: 0, slot: None }
+    }
+
+    /// The number of this request, never used twice on one connection; 0 without a request.
+    ///
+    /// A request that a server left unanswered when it died comes again, with the same number: by
+    /// this a handler knows that it may have done its work before. The bit by which the kernel
+    /// marks a request sent again is not in it.
+    #[must_use]
+    pub fn unique(&self) -> u64 {
+        self.unique
     }
 
     /// Whether the caller has been sent a signal and waits only for this answer.
@@ -50,6 +62,17 @@ impl<'a> Context<'a> {
 /// A handler that panics costs its own request an EIO and nothing else. Changes to the tree never
 /// get here: they are refused with EACCES or EPERM.
 pub trait Filesystem: Send + Sync {
+    /// Guesses whose request this is, so that a class of callers (the threads of one container, say)
+    /// that asks for much has to wait for itself and not the others. Asked for every
+    /// request that can wait, by the thread that reads them all: must be quick, from what is known
+    /// already.
+    ///
+    /// 0, which is the default: not known. Such requests never wait.
+    fn class(&self, peek: &Peek) -> u64 {
+        let _ = peek;
+        0
+    }
+
     /// Finds `name`, one path component without `/`, in the directory `parent`.
     ///
     /// # Errors

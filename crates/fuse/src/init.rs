@@ -1,5 +1,6 @@
 //! INIT: what this kernel offers, what is wanted, what is agreed. Pure.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zerocopy::FromBytes;
 
 use crate::abi;
@@ -30,6 +31,19 @@ bitflags::bitflags! {
     }
 }
 
+impl Serialize for InitFlags {
+    /// As the number.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.bits().serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for InitFlags {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        u64::deserialize(from).map(Self::from_bits_retain)
+    }
+}
+
 impl InitFlags {
     fn from_halves(flags: u32, flags2: u32) -> Self {
         Self::from_bits_retain(u64::from(flags) | u64::from(flags2) << 32)
@@ -47,7 +61,8 @@ impl InitFlags {
 pub struct Features {
     /// Bits wanted; those that the kernel does not offer are left out.
     pub flags: InitFlags,
-    /// Largest WRITE in bytes. The kernel takes no less than 4096.
+    /// Largest WRITE in bytes. The kernel takes no less than 4096; a request with more than 8112
+    /// does not fit in a slot of the [`Journal`](crate::Journal).
     pub max_write: u32,
     /// Largest request in pages; counts with [`InitFlags::MAX_PAGES`], else it is 32.
     pub max_pages: u16,
@@ -66,7 +81,7 @@ impl Default for Features {
                 | InitFlags::MAX_PAGES
                 | InitFlags::INIT_EXT
                 | InitFlags::HAS_RESEND,
-            max_write: 64 << 10,
+            max_write: 4096,
             max_pages: 32,
             max_background: 64,
             congestion_threshold: 48,
@@ -75,7 +90,7 @@ impl Default for Features {
 }
 
 /// What was agreed with the kernel. Plain data: a server that takes over the descriptor needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Negotiated {
     /// Major version, 7.
     pub major: u32,

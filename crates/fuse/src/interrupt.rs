@@ -62,10 +62,15 @@ impl InFlight {
         // Sequentially consistent, as are the stores in `interrupt`: of two threads that meet,
         // either this one sees the INTERRUPT or the other one sees the request.
         slot.0.store(key, Ordering::SeqCst);
-        if self.early_len.load(Ordering::SeqCst) > 0 && self.take_early(key) {
+        if self.came_early(key) {
             slot.0.fetch_or(INTERRUPTED, Ordering::SeqCst);
         }
         Held(slot)
+    }
+
+    /// Whether the request `unique`, which is in no slot yet, has been interrupted; asked once.
+    pub(crate) fn came_early(&self, unique: u64) -> bool {
+        self.early_len.load(Ordering::SeqCst) > 0 && self.take_early(unique & !UNIQUE_RESEND)
     }
 
     /// Marks the request `unique` as interrupted, now or when it turns up.

@@ -1,12 +1,16 @@
 //! Mounting, the INIT exchange, unmounting.
 
-use std::ffi::{CString, NulError};
-use std::fmt::Write as _;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::{CStr, CString, NulError};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+use rustix::path::DecInt;
 
 use crate::abi::{self, opcode};
 use crate::device::{self, Device, Incoming};
@@ -18,7 +22,7 @@ use crate::session::Session;
 /// How to mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountOptions {
-    /// An existing directory.
+    /// An existing directory. A detached mount has it for its errors only.
     pub mountpoint: PathBuf,
     /// Makes the file system type `fuse.<subtype>`, as /proc/mounts shows it.
     pub subtype: String,
@@ -53,17 +57,27 @@ pub enum MountError {
         #[source]
         source: NulError,
     },
-    /// mount(2) failed.
+    /// The file system cannot be made.
     #[error(
-        "cannot mount {kind} on {}: {errno}; it must be an existing directory, and mounting needs \
-         CAP_SYS_ADMIN", .mountpoint.display()
+        "cannot make a {kind} file system for {}: {errno}; it needs CAP_SYS_ADMIN and Linux 5.2",
+        .mountpoint.display()
     )]
     Mount {
-        /// Where.
+        /// Where it was to be.
         mountpoint: PathBuf,
         /// The file system type.
         kind: String,
-        /// What mount(2) said.
+        /// What fsopen(2), fsconfig(2) or fsmount(2) said.
+        errno: Errno,
+    },
+    /// The file system cannot be put where it is to be.
+    #[error(
+        "cannot mount on {}: {errno}; it must be an existing directory", .mountpoint.display()
+    )]
+    Attach {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What move_mount(2) said.
         errno: Errno,
     },
 }
@@ -118,20 +132,32 @@ impl Connection {
     /// Opens `/dev/fuse` and mounts it. The mount always has `nosuid` and `nodev`.
     ///
     /// # Errors
-    /// Where the device, a name or mount(2) fails; nothing is mounted then.
+    /// Where the device, a name or the mount fails; nothing is mounted then.
     pub fn mount(options: &MountOptions) -> Result<Self, MountError> {
+        let (connection, mount) = Self::detached(options)?;
+        attach(mount.as_fd(), &options.mountpoint)?;
+        Ok(connection)
+    }
+
+    /// Opens `/dev/fuse` and makes a mount of it that is nowhere yet: [`attach`] puts it in its
+    /// place, before or after [`init`](Self::init), also from another process. Closing the mount's
+    /// descriptor before that unmounts it. The mount always has `nosuid` and `nodev`.
+    ///
+    /// # Errors
+    /// Where the device, a name or the mount fails.
+    pub fn detached(options: &MountOptions) -> Result<(Self, OwnedFd), MountError> {
         let device = Device::open().map_err(|errno| MountError::Device { errno })?;
         let mountpoint = || options.mountpoint.clone();
-        let name = |source| MountError::Name { mountpoint: mountpoint(), source };
-        let kind = format!("fuse.{}", options.subtype);
-        let kind_c = CString::new(kind.as_str()).map_err(name)?;
-        let source = CString::new(options.source.as_str()).map_err(name)?;
-        let data = CString::new(mount_data(&device, options)).map_err(name)?;
-        let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
-        flags.set(MountFlags::RDONLY, options.read_only);
-        rustix::mount::mount(source, &options.mountpoint, kind_c, flags, Some(data.as_c_str()))
-            .map_err(|errno| MountError::Mount { mountpoint: mountpoint(), kind, errno })?;
-        Ok(Self(device))
+        let name = |name: &str| {
+            let nul = |source| MountError::Name { mountpoint: mountpoint(), source };
+            CString::new(name).map_err(nul)
+        };
+        let (source, subtype) = (name(&options.source)?, name(&options.subtype)?);
+        let mount = make(&device, &source, &subtype, options).map_err(|errno| {
+            let kind = format!("fuse.{}", options.subtype);
+            MountError::Mount { mountpoint: mountpoint(), kind, errno }
+        })?;
+        Ok((Self(device), mount))
     }
 
     /// Waits for the kernel's INIT and answers it.
@@ -181,6 +207,7 @@ impl Connection {
     }
 }
 
+/// The next request, at the head of `buffer`.
 fn read_blocking<'b>(device: &Device, buffer: &'b mut [u8]) -> Result<&'b [u8], InitError> {
     loop {
         match device.read(buffer) {
@@ -193,20 +220,46 @@ fn read_blocking<'b>(device: &Device, buffer: &'b mut [u8]) -> Result<&'b [u8], 
     }
 }
 
-/// The option string; see fs/fuse/inode.c, `fuse_fs_parameters`.
-fn mount_data(device: &Device, options: &MountOptions) -> String {
-    let fd = device.as_fd().as_raw_fd();
-    let uid = rustix::process::geteuid().as_raw();
-    let gid = rustix::process::getegid().as_raw();
-    let mut data = format!("fd={fd},rootmode=40000,user_id={uid},group_id={gid}");
-    for (wanted, option) in
-        [(options.allow_other, "allow_other"), (options.default_permissions, "default_permissions")]
-    {
+/// The mount of `device`; for the options see fs/fuse/inode.c, `fuse_fs_parameters`.
+fn make(
+    device: &Device,
+    source: &CStr,
+    subtype: &CStr,
+    options: &MountOptions,
+) -> Result<OwnedFd, Errno> {
+    let fs = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, "source", source)?;
+    fsconfig_set_string(&fs, "subtype", subtype)?;
+    let number = |key, value| fsconfig_set_string(&fs, key, DecInt::new(value).as_c_str());
+    number("fd", device.as_fd().as_raw_fd().unsigned_abs())?;
+    number("rootmode", 40_000)?; // a directory, in octal
+    number("user_id", rustix::process::geteuid().as_raw())?;
+    number("group_id", rustix::process::getegid().as_raw())?;
+    for (wanted, option) in [
+        (options.allow_other, "allow_other"),
+        (options.default_permissions, "default_permissions"),
+        (options.read_only, "ro"),
+    ] {
         if wanted {
-            let _ = write!(data, ",{option}"); // writing to a String cannot fail
+            fsconfig_set_flag(&fs, option)?;
         }
     }
-    data
+    fsconfig_create(&fs)?;
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, options.read_only);
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Puts a mount that [`Connection::detached`] has made on the directory `at`. Nothing of the mount
+/// itself is looked at, so it need not be served; what leads to `at` must be.
+///
+/// # Errors
+/// Where move_mount(2) fails, as when `at` is no directory.
+pub fn attach(mount: BorrowedFd<'_>, at: &Path) -> Result<(), MountError> {
+    // As mount(2) does, follows `at` if it is a symbolic link.
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    move_mount(mount, c"", CWD, at, flags)
+        .map_err(|errno| MountError::Attach { mountpoint: at.to_owned(), errno })
 }
 
 /// Detaches the mount: it disappears at once, and its connection ends when the last user of it is

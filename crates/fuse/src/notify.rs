@@ -30,6 +30,13 @@ impl Notifier {
     }
 }
 
+/// Asks the kernel to send again what it has handed out and got no answer to, with bit 63 of the
+/// number set. That includes what a living thread has in hand, so there must be none.
+pub(crate) fn resend(device: &Device) -> Result<(), Errno> {
+    let message = abi::OutHeader { len: 16, error: abi::NOTIFY_RESEND, unique: 0 };
+    device.write(message.as_bytes()).map(drop)
+}
+
 /// `FUSE_NOTIFY_POLL`. A message without a request has the number 0.
 fn wakeup(handle: PollHandle) -> abi::PollWakeup {
     let header = abi::OutHeader { len: 24, error: abi::NOTIFY_POLL, unique: 0 };

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use zerocopy::FromBytes;
 
 use crate::abi::{self, opcode};
-use crate::types::{Caller, Fh, NodeId, Poll, PollHandle};
+use crate::types::{Caller, Fh, NodeId, Peek, Poll, PollHandle};
 
 /// The most that one READ or READDIR may ask for. The kernel asks for at most `max_pages` pages,
 /// which with the largest pages (64 KiB) and its own bound (256) is just this.
@@ -111,6 +111,44 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Request<'_>, Malformed> {
     match operation(&header, body) {
         Ok(operation) => Ok(Request { header, operation }),
         Err(what) => Err(Malformed { unique: wants_reply(&header), what }),
+    }
+}
+
+/// What there is to know about `bytes` before it is their turn; `None` for requests that are
+/// malformed, that nobody waits for, or that write.
+pub(crate) fn peek(bytes: &[u8]) -> Option<(u64, Peek)> {
+    let request = parse(bytes).ok()?;
+    let fh = match request.operation {
+        Operation::Lookup { .. }
+        | Operation::Readlink
+        | Operation::Open { .. }
+        | Operation::Opendir { .. }
+        | Operation::Statfs
+        | Operation::Access { .. } => None,
+        Operation::Getattr { fh } => fh,
+        Operation::Read { fh, .. }
+        | Operation::Readdir { fh, .. }
+        | Operation::Flush { fh }
+        | Operation::Poll { fh, .. } => Some(fh),
+        Operation::Forget { .. }
+        | Operation::BatchForget { .. }
+        | Operation::Write { .. }
+        | Operation::Release { .. }
+        | Operation::Releasedir { .. }
+        | Operation::Interrupt { .. }
+        | Operation::Destroy
+        | Operation::NotifyReply
+        | Operation::Refused(_) => return None,
+    };
+    let peek = Peek { caller: request.caller(), node: request.node(), fh };
+    Some((request.header.unique, peek))
+}
+
+/// The number of the request that `bytes`, an INTERRUPT, are about.
+pub(crate) fn interrupted(bytes: &[u8]) -> Option<u64> {
+    match parse(bytes).ok()?.operation {
+        Operation::Interrupt { unique } => Some(unique),
+        _ => None,
     }
 }
 

@@ -1,20 +1,19 @@
-//! Serving a connection: a fixed number of threads, each reading, answering, reading again.
+//! A connection that is mounted and initialised, and how it shall be served.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-use crate::device::{Device, Incoming, Sent, Waiter};
-use crate::dispatch::Dispatcher;
+use crate::device::{self, Device};
+use crate::fair::Fairness;
 use crate::filesystem::Filesystem;
 use crate::init::Negotiated;
-use crate::interrupt::InFlight;
+use crate::journal::Journal;
+use crate::mapping::{MAX_THREADS, SLOT_BYTES};
 use crate::notify::Notifier;
+use crate::serve::{self, ServeHandle};
 
 /// A connection that is mounted and initialised.
 ///
@@ -26,26 +25,47 @@ pub struct Session {
     negotiated: Negotiated,
 }
 
-/// Why serving ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// [`ServeHandle::stop`] was called.
-    Stopped,
-    /// The tree was unmounted, or its connection aborted.
-    Unmounted,
-    /// The device failed.
-    Error(Errno),
+/// How a session shall be served.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// How many threads answer, 1 to [`MAX_THREADS`]. Two or more: an interrupt is noticed only
+    /// while a thread is free to read it.
+    pub threads: NonZeroUsize,
+    /// Where requests in hand are kept for the next server, should this one die. `None`: nowhere.
+    pub journal: Option<Arc<Journal>>,
+    /// What to do about the requests that the server before this one had in hand.
+    pub recovery: Recovery,
+    /// How requests are shared out among those who ask.
+    pub fairness: Fairness,
 }
 
-impl Ended {
-    /// Of two threads' ends, the one to report.
-    fn graver(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Error(errno), _) | (_, Self::Error(errno)) => Self::Error(errno),
-            (Self::Unmounted, _) | (_, Self::Unmounted) => Self::Unmounted,
-            (Self::Stopped, Self::Stopped) => Self::Stopped,
-        }
+impl Serve {
+    /// `threads` threads, nothing kept, nothing to recover.
+    #[must_use]
+    pub fn with_threads(threads: NonZeroUsize) -> Self {
+        let (recovery, fairness) = (Recovery::None, Fairness::default());
+        Self { threads, journal: None, recovery, fairness }
     }
+}
+
+/// What becomes of the requests that a dead server had in hand. It must really be dead.
+///
+/// Their callers wait, and not even SIGKILL frees them. FORGET, which nobody waits for, may be lost
+/// or come twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recovery {
+    /// There are none: nobody served before, or the one before stopped of its own accord. Empties
+    /// the journal.
+    #[default]
+    None,
+    /// The kernel sends them again (6.9; [`InitFlags::HAS_RESEND`](crate::InitFlags::HAS_RESEND)
+    /// among those offered). Empties the journal.
+    Resend,
+    /// They are in the journal. Each thread begins with its share of them, so that one which
+    /// makes its handler hang holds up a single thread.
+    Journal,
+    /// The kernel sends them again; where it cannot, they are in the journal.
+    Both,
 }
 
 /// Why serving did not begin.
@@ -63,6 +83,33 @@ pub enum ServeError {
         /// What the system call said.
         errno: Errno,
     },
+    /// There is no place in the journal for so many.
+    #[error("{threads} FUSE threads are too many; at most {MAX_THREADS} can serve a connection")]
+    Threads {
+        /// How many were asked for.
+        threads: NonZeroUsize,
+    },
+    /// Requests of this connection do not fit in the journal.
+    #[error(
+        "FUSE requests may have {size} bytes here, and the journal has room for {SLOT_BYTES}: \
+         mount with a smaller max_write"
+    )]
+    RequestSize {
+        /// The largest request, in bytes.
+        size: usize,
+    },
+    /// Another session of this process is being served with the same journal.
+    #[error("the journal of FUSE requests serves another session")]
+    JournalInUse,
+    /// No journal of its own, where none was given.
+    #[error(transparent)]
+    Journal(#[from] crate::JournalError),
+    /// The kernel does not send requests again.
+    #[error("the kernel does not send FUSE requests again: {errno}; Linux 6.9 is the first to")]
+    Resend {
+        /// What write(2) said.
+        errno: Errno,
+    },
     /// A thread could not be started.
     #[error("cannot start a FUSE thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -74,7 +121,7 @@ impl Session {
     }
 
     /// A session over a descriptor that is mounted and initialised already, by another process or
-    /// another session. Makes the open file `O_NONBLOCK`, for all its duplicates.
+    /// another session. Makes the open file `O_NONBLOCK`, for all its duplicates in all processes.
     ///
     /// # Errors
     /// Where fcntl(2) fails.
@@ -89,6 +136,16 @@ impl Session {
         self.device.as_fd()
     }
 
+    /// The descriptor, for one who only keeps it.
+    ///
+    /// # Errors
+    /// Where it has to be duplicated, because a thread or a notifier uses it, and cannot be.
+    pub fn into_device(self) -> std::io::Result<OwnedFd> {
+        Arc::try_unwrap(self.device)
+            .map(Device::into_fd)
+            .or_else(|shared| shared.as_fd().try_clone_to_owned())
+    }
+
     /// What was agreed at INIT.
     #[must_use]
     pub fn negotiated(&self) -> &Negotiated {
@@ -101,153 +158,25 @@ impl Session {
         Notifier::new(Arc::clone(&self.device))
     }
 
-    /// Answers requests with `threads` threads until stopped or unmounted.
-    ///
-    /// Two or more: an interrupt is noticed only while a thread is free to read it.
+    /// Answers requests until stopped or unmounted, after those that the server before this one
+    /// left behind.
     ///
     /// # Errors
-    /// Where threads or what they wait on cannot be made; nothing is served then.
-    pub fn serve(
-        &self,
-        fs: Arc<dyn Filesystem>,
-        threads: NonZeroUsize,
-    ) -> Result<ServeHandle, ServeError> {
-        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| ServeError::Wait { errno })?;
-        let stopper = Stopper(Arc::new(Stop { asked: AtomicBool::new(false), event: stop }));
-        let serving = Arc::new(Serving {
-            device: Arc::clone(&self.device),
-            fs,
-            in_flight: InFlight::new(threads),
-            buffer_size: self.negotiated.read_buffer_size(),
-            stopper: stopper.clone(),
-        });
-        let mut handle = ServeHandle { stopper, threads: Vec::with_capacity(threads.get()) };
-        for index in 0..threads.get() {
-            match start(&serving, index) {
-                Ok(thread) => handle.threads.push(thread),
-                Err(error) => {
-                    handle.stop();
-                    return Err(error);
-                }
-            }
+    /// Where threads, the journal or what they wait on cannot be had, or the kernel does not send
+    /// requests again; nothing is served then.
+    pub fn serve(&self, fs: Arc<dyn Filesystem>, how: Serve) -> Result<ServeHandle, ServeError> {
+        let size = self.negotiated.read_buffer_size();
+        if size > SLOT_BYTES {
+            return Err(ServeError::RequestSize { size });
         }
-        Ok(handle)
+        serve::start(Arc::clone(&self.device), fs, how)
     }
 }
 
-/// Threads that serve. Dropping it leaves them serving.
-#[derive(Debug)]
-pub struct ServeHandle {
-    stopper: Stopper,
-    threads: Vec<JoinHandle<Ended>>,
-}
-
-impl ServeHandle {
-    /// Waits until all threads have ended, and says why.
-    #[must_use]
-    pub fn wait(self) -> Ended {
-        let ends = self.threads.into_iter().map(|thread| {
-            // A thread ends by panic only where a reply could not even be encoded.
-            thread.join().unwrap_or(Ended::Error(Errno::IO))
-        });
-        ends.reduce(Ended::graver).unwrap_or(Ended::Stopped)
-    }
-
-    /// Stops at a request boundary and waits: what was read is answered, what was not waits in the
-    /// kernel for the next session. Nothing is unmounted.
-    pub fn stop(self) -> Ended {
-        self.stopper.stop();
-        self.wait()
-    }
-
-    /// A way to stop from elsewhere, while this handle waits.
-    #[must_use]
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
-    }
-}
-
-/// Makes the threads of one [`ServeHandle`] stop.
-#[derive(Clone, Debug)]
-pub struct Stopper(Arc<Stop>);
-
-#[derive(Debug)]
-struct Stop {
-    asked: AtomicBool,
-    event: OwnedFd,
-}
-
-impl Stopper {
-    /// Asks the threads to end after the request they have in hand; does not wait for them.
-    pub fn stop(&self) {
-        self.0.asked.store(true, Ordering::Release);
-        // Never read, so it stays readable and wakes every thread. EAGAIN: it is at its maximum.
-        let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
-    }
-
-    fn asked(&self) -> bool {
-        self.0.asked.load(Ordering::Acquire)
-    }
-}
-
-/// What the threads share.
-struct Serving {
-    device: Arc<Device>,
-    fs: Arc<dyn Filesystem>,
-    in_flight: InFlight,
-    buffer_size: usize,
-    stopper: Stopper,
-}
-
-fn start(serving: &Arc<Serving>, index: usize) -> Result<JoinHandle<Ended>, ServeError> {
-    let waiter = Waiter::new(&serving.device, serving.stopper.0.event.as_fd())
-        .map_err(|errno| ServeError::Wait { errno })?;
-    let serving = Arc::clone(serving);
-    std::thread::Builder::new()
-        .name(format!("fuse-{index}"))
-        .spawn(move || serving.run(index, &waiter))
-        .map_err(ServeError::Thread)
-}
-
-impl Serving {
-    fn run(&self, index: usize, waiter: &Waiter) -> Ended {
-        let Some(mut dispatcher) = Dispatcher::new(self.fs.as_ref(), &self.in_flight, index) else {
-            return Ended::Stopped; // as many slots as threads were made
-        };
-        let mut buffer = vec![0; self.buffer_size];
-        let ended = loop {
-            if self.stopper.asked() {
-                break Ended::Stopped;
-            }
-            match self.device.read(&mut buffer) {
-                Incoming::Request(len) => {
-                    self.answer(&mut dispatcher, buffer.get(..len).unwrap_or_default());
-                }
-                Incoming::Again => {}
-                Incoming::Nothing => {
-                    if let Err(errno) = waiter.wait() {
-                        break Ended::Error(errno);
-                    }
-                }
-                Incoming::Gone => break Ended::Unmounted,
-                Incoming::Failed(errno) => break Ended::Error(errno),
-            }
-        };
-        if let Ended::Error(errno) = ended {
-            tracing::error!("cannot read FUSE requests: {errno}");
-            self.stopper.stop(); // the other threads would fare no better
-        }
-        ended
-    }
-
-    fn answer(&self, dispatcher: &mut Dispatcher<'_>, request: &[u8]) {
-        let Some(reply) = dispatcher.handle(request) else { return };
-        let len = reply.len();
-        match self.device.write(reply) {
-            Ok(Sent::Taken) => {}
-            Ok(Sent::Unwanted) => dispatcher.take_back(),
-            Err(errno) => tracing::error!(len, "the kernel does not take a FUSE reply: {errno}"),
-        }
-    }
+/// Whether a request waits in the kernel for somebody to read it.
+///
+/// # Errors
+/// What poll(2) says; `ENODEV` where nothing is mounted any more.
+pub fn has_pending(device: BorrowedFd<'_>) -> std::io::Result<bool> {
+    device::has_pending(device).map_err(Into::into)
 }

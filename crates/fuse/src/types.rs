@@ -34,6 +34,18 @@ pub struct Caller {
     pub tid: u32,
 }
 
+/// A request at a glance, before it is anybody's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peek {
+    /// Who asks.
+    pub caller: Caller,
+    /// About what.
+    pub node: NodeId,
+    /// Through which open file, where it is about one: READ, READDIR, FLUSH, POLL and at times
+    /// GETATTR.
+    pub fh: Option<Fh>,
+}
+
 /// What kind of file it is; a read-mostly tree has no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileType {

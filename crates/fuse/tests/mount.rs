@@ -7,6 +7,7 @@ mod common;
 use std::fs::{self, File};
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -19,13 +20,15 @@ use std::time::Duration;
 use common::place::{Mountpoint, isolated};
 use common::{ENTRIES, HELLO, Tree, quiet_panics};
 use fuse::{
-    Connection, Ended, Errno, Features, InitFlags, MountError, MountOptions, ServeHandle, Session,
-    unmount,
+    Connection, Ended, Errno, Features, InitFlags, MountError, MountOptions, Serve, ServeHandle,
+    Session, attach, unmount,
 };
 
 fn serve(session: &Session, tree: &Arc<Tree>, threads: usize) -> ServeHandle {
     let threads = NonZeroUsize::new(threads).unwrap();
-    session.serve(Arc::clone(tree) as Arc<dyn fuse::Filesystem>, threads).unwrap()
+    session
+        .serve(Arc::clone(tree) as Arc<dyn fuse::Filesystem>, Serve::with_threads(threads))
+        .unwrap()
 }
 
 fn errno<T>(result: io::Result<T>) -> Option<i32> {
@@ -76,6 +79,52 @@ fn tree_reads_as_it_is_served() {
         unmount(at.path()).unwrap();
         assert_eq!(serving.wait(), Ended::Unmounted);
         assert_eq!(at.line(), None);
+    });
+}
+
+#[test]
+fn a_detached_mount_is_as_one_made_by_mount() {
+    isolated("fuse::a_detached_mount_is_as_one_made_by_mount", || {
+        use rustix::mount::MountFlags;
+        for read_only in [false, true] {
+            let (old, new) = (Mountpoint::new(), Mountpoint::new());
+            let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+            let data = format!(
+                "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
+                std::os::fd::AsRawFd::as_raw_fd(&device)
+            );
+            let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+            flags.set(MountFlags::RDONLY, read_only);
+            let data = std::ffi::CString::new(data).unwrap();
+            rustix::mount::mount("resview-test", old.path(), "fuse.resview", flags, &*data)
+                .unwrap();
+
+            let options = MountOptions { read_only, ..new.options() };
+            let (connection, mount) = Connection::detached(&options).unwrap();
+            assert_eq!(new.line(), None);
+            // Served before it is anywhere; nobody walks a path in it to attach it.
+            let session = connection.init(&Features::default()).unwrap();
+            attach(mount.as_fd(), new.path()).unwrap();
+            let line =
+                |at: &Mountpoint| at.line().unwrap().replace(at.path().to_str().unwrap(), "HERE");
+            assert_eq!(line(&new), line(&old));
+            drop(mount);
+            let serving = serve(&session, &Arc::new(Tree::new()), 1);
+            assert_eq!(fs::read(new.file("hello")).unwrap(), HELLO);
+            assert_eq!(serving.stop(), Ended::Stopped);
+        }
+    });
+}
+
+#[test]
+fn a_detached_mount_that_is_never_attached_goes_with_its_descriptor() {
+    isolated("fuse::a_detached_mount_that_is_never_attached_goes_with_its_descriptor", || {
+        let at = Mountpoint::new();
+        let (connection, mount) = Connection::detached(&at.options()).unwrap();
+        let session = connection.init(&Features::default()).unwrap();
+        let serving = serve(&session, &Arc::new(Tree::new()), 1);
+        drop(mount);
+        assert_eq!(serving.wait(), Ended::Unmounted);
     });
 }
 
@@ -210,7 +259,7 @@ fn errors_name_the_mountpoint_and_read_only_refuses_writers() {
         let at = Mountpoint::new();
         let absent = MountOptions { mountpoint: at.file("absent"), ..at.options() };
         let error = Connection::mount(&absent).unwrap_err();
-        assert!(matches!(error, MountError::Mount { errno: Errno::NOENT, .. }), "{error}");
+        assert!(matches!(error, MountError::Attach { errno: Errno::NOENT, .. }), "{error}");
         assert!(error.to_string().contains(absent.mountpoint.to_str().unwrap()), "{error}");
         let nul = MountOptions { source: "a\0b".to_owned(), ..at.options() };
         assert!(matches!(Connection::mount(&nul), Err(MountError::Name { .. })));

@@ -18,7 +18,7 @@ use common::{longs, request, words};
 use fuse::{
     Attr, AttrReply, Context, DirSink, Dispatcher, Ended, Entry, Errno, Fh, FileType, Filesystem,
     InFlight, NodeId, OFlags, OpenFlags, OpenReply, Poll, PollFlags, PollHandle, ReadBuf, Result,
-    unmount,
+    Serve, unmount,
 };
 use rustix::event::{PollFd, poll};
 
@@ -112,7 +112,7 @@ fn a_poller_waits_in_the_kernel_until_it_is_woken() {
         let notifier = session.notifier();
         let served = Arc::clone(&belfry) as Arc<dyn Filesystem>;
         // One thread: a poller that waits does not occupy it.
-        let serving = session.serve(served, NonZeroUsize::MIN).unwrap();
+        let serving = session.serve(served, Serve::with_threads(NonZeroUsize::MIN)).unwrap();
         let bell = File::options().read(true).write(true).open(at.file("bell")).unwrap();
         assert_eq!(rustix::io::write(&bell, b"ding"), Ok(4));
         assert_eq!(*belfry.written.lock().unwrap(), b"ding");

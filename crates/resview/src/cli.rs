@@ -10,14 +10,21 @@ use procfmt::units::{Bytes, Usec};
 
 use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
 use crate::size::{MemorySwap, parse_cpus, parse_memory_swap, parse_size};
+use crate::supervise::SupervisionOptions;
 use crate::view_options::ViewOptions;
 
 /// Where the daemon mounts its view unless told otherwise.
 pub(crate) const DEFAULT_MOUNTPOINT: &str = "/var/lib/resview";
 
+/// The version of this build: a package's, which may differ from the workspace's.
+pub(crate) const VERSION: &str = match option_env!("RESVIEW_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// Gives every Linux container its own view of the machine.
 #[derive(Debug, Parser)]
-#[command(name = "resview", version, arg_required_else_help = true)]
+#[command(name = "resview", version = VERSION, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -27,6 +34,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Run(RunOptions),
     Daemon(DaemonOptions),
+    Status(StatusOptions),
+    Upgrade(UpgradeOptions),
+    Stop(StopOptions),
     Files(FilesOptions),
     #[command(name = "__stage", hide = true)]
     Stage(StageOptions),
@@ -99,7 +109,8 @@ pub(crate) struct DaemonOptions {
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
 
-    /// Where to keep CPU accounts and load histories for the next daemon: on a tmpfs
+    /// Where to keep the control socket, and CPU accounts and load histories for the next daemon:
+    /// on a tmpfs
     #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
     pub(crate) runtime_dir: PathBuf,
 
@@ -114,6 +125,55 @@ pub(crate) struct DaemonOptions {
     /// How many threads answer reads [default: one per CPU, at most 8]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+
+    #[command(flatten, next_help_heading = "Staying alive")]
+    pub(crate) supervision: SupervisionOptions,
+}
+
+/// Which daemon is meant.
+#[derive(Args, Debug)]
+pub(crate) struct DaemonPlace {
+    /// Where its view is mounted
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_MOUNTPOINT)]
+    pub(crate) mountpoint: PathBuf,
+
+    /// Its runtime directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
+    pub(crate) runtime_dir: PathBuf,
+}
+
+/// Show whether a daemon serves, its worker, and what the slots show
+///
+/// Exit code 0 if it serves, 3 if there is none.
+#[derive(Args, Debug)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) place: DaemonPlace,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Replace a daemon's worker in place, by a new build of the program
+///
+/// The new worker comes up first and the old one stops between two requests, so no read fails. If
+/// the new one does not come up, the old one goes on, and this fails with the reason.
+#[derive(Args, Debug)]
+pub(crate) struct UpgradeOptions {
+    #[command(flatten)]
+    pub(crate) place: DaemonPlace,
+
+    /// The new program [default: what is now at the path of the present one]
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) program: Option<PathBuf>,
+}
+
+/// End a daemon and its worker, and unmount the view
+#[derive(Args, Debug)]
+pub(crate) struct StopOptions {
+    #[command(flatten)]
+    pub(crate) place: DaemonPlace,
 }
 
 /// List the virtual files, what becomes of each and of its lines, and what it is made from

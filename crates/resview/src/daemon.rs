@@ -1,24 +1,34 @@
 //! `resview daemon`: serves the view to all containers, in the foreground.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sd_notify::NotifyState;
+use hostfs::HostFs;
+use supervisor::Ended;
+use view::catalogue::{FilePolicy, PRESSURE};
+use view::policy::Policy;
 use viewfs::Upkeep;
 
 use crate::cli::{DEFAULT_MOUNTPOINT, DaemonOptions};
 use crate::exit_codes;
 use crate::logging;
-use crate::mountpoint::{Occupied, check_empty, check_free};
+use crate::mountpoint::{Occupied, check_empty, check_free, resolve};
 use crate::runtime_dir;
-use crate::serve::{ServeOptions, Subtype};
-use crate::service::{Service, default_threads};
+use crate::serve::{ServeOptions, Subtype, default_threads};
+use crate::supervise::Supervision;
+use crate::worker::Settings;
 
-/// Runs the daemon until it is told to stop; exit code 0 then, 1 if it could not start.
-pub(crate) fn main(options: &DaemonOptions) -> ExitCode {
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
+/// Runs the daemon until it is told to stop; exit code 0 then, 1 if it could not start. Under a
+/// service manager, an end that somebody asked for by `resview stop` has a code of its own.
+/// `arguments` is the command line from `daemon` on.
+pub(crate) fn main(options: &DaemonOptions, arguments: &[OsString]) -> ExitCode {
+    match run(options, arguments) {
+        Ok(Ended::Stopped) if std::env::var_os("NOTIFY_SOCKET").is_some() => {
+            exit_codes::STOPPED.into()
+        }
+        Ok(Ended::Stopped | Ended::Otherwise) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("resview: {error:#}");
             exit_codes::FAILED.into()
@@ -26,26 +36,53 @@ pub(crate) fn main(options: &DaemonOptions) -> ExitCode {
     }
 }
 
-fn run(options: &DaemonOptions) -> anyhow::Result<()> {
+fn run(options: &DaemonOptions, arguments: &[OsString]) -> anyhow::Result<Ended> {
     logging::start(options.log.as_deref(), "info")?;
+    let policy = options.view.policy()?;
     let mountpoint = prepare(&options.mountpoint)?;
+    let supervision = Supervision {
+        mountpoint: &mountpoint,
+        runtime_dir: &options.runtime_dir,
+        subtype: Subtype::Resview,
+        pressure: has_pressure(&policy)?,
+        worker_arguments: arguments.to_vec(),
+        options: &options.supervision,
+        usr2_switches: false,
+        before_mount: check_before_mount,
+    };
+    supervision.run()
+}
+
+/// What a worker of this daemon serves at `mountpoint`.
+pub(crate) fn worker_settings(
+    options: &DaemonOptions,
+    mountpoint: &Path,
+) -> anyhow::Result<Settings> {
     let upkeep = Upkeep {
-        histories: Some(runtime_dir::histories(&options.runtime_dir, &mountpoint)),
+        histories: Some(runtime_dir::histories(&options.runtime_dir, mountpoint)),
         blkio_accounting: options.blkio_accounting,
     };
-    let options = ServeOptions {
-        mountpoint,
+    let serve = ServeOptions {
+        mountpoint: mountpoint.to_owned(),
         upkeep,
         subtype: Subtype::Resview,
         policy: options.view.policy()?,
         threads: options.threads.unwrap_or_else(default_threads),
         triggers: true,
     };
-    let service = Service::start(&options, &[])?;
-    notify(NotifyState::Ready);
-    let result = service.run(|_, _| {});
-    notify(NotifyState::Stopping);
-    result
+    Ok(Settings {
+        serve,
+        memory_bytes: Some(options.supervision.memory_limit.0),
+        requests_per_second: options.supervision.requests_per_second,
+        log: options.log.clone(),
+    })
+}
+
+/// Whether there are to be pressure files: not where the operator wants none, nor with `psi=0`, nor
+/// where the kernel was built without.
+pub(crate) fn has_pressure(policy: &Policy) -> anyhow::Result<bool> {
+    let wanted = policy.of_file(PRESSURE) != FilePolicy::Absent;
+    Ok(wanted && HostFs::mount()?.proc.stat(PRESSURE).is_ok())
 }
 
 /// The directory to mount on. The default one is made; any other has to be there, because a name
@@ -54,22 +91,19 @@ fn prepare(mountpoint: &Path) -> anyhow::Result<PathBuf> {
     if mountpoint == Path::new(DEFAULT_MOUNTPOINT) {
         make_default(mountpoint)?;
     }
-    let mountpoint = check_free(mountpoint, Occupied::ByAnything)?;
-    check_empty(&mountpoint)?;
-    Ok(mountpoint)
+    Ok(resolve(mountpoint)?)
+}
+
+/// Asked if there is no daemon to take over from.
+fn check_before_mount(mountpoint: &Path) -> Result<(), String> {
+    let checked = check_free(mountpoint, Occupied::ByAnything).and_then(|path| check_empty(&path));
+    checked.map_err(|error| error.to_string())
 }
 
 fn make_default(mountpoint: &Path) -> anyhow::Result<()> {
     match std::fs::create_dir_all(mountpoint) {
-        // A dead view is there; the check that follows says so.
+        // A dead view is there.
         Err(error) if error.raw_os_error() == Some(nix::libc::ENOTCONN) => Ok(()),
         result => result.with_context(|| format!("cannot make {}", mountpoint.display())),
-    }
-}
-
-/// Tells systemd, if it is systemd that started us.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "cannot reach the socket in NOTIFY_SOCKET");
     }
 }

@@ -14,6 +14,11 @@ pub(crate) const OK: Code = Code(0);
 pub(crate) const FAILED: Code = Code(1);
 /// The command line made no sense.
 pub(crate) const USAGE: Code = Code(2);
+/// `resview status` found no daemon (the init scripts' 3, "not running").
+pub(crate) const NOT_RUNNING: Code = Code(3);
+/// The daemon ended because of `resview stop`, and the service manager is not to start it again: so
+/// says the unit (`RestartPreventExitStatus=`).
+pub(crate) const STOPPED: Code = Code(10);
 /// `resview run` itself failed, as opposed to the command it ran (Docker's and env(1)'s 125).
 pub(crate) const RUN_FAILED: Code = Code(125);
 /// The command of `resview run` exists and cannot be executed.

@@ -9,6 +9,9 @@ use anyhow::Context;
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
+    /// Its number, and that of the mount on which it lies.
+    id: u64,
+    parent: u64,
     /// What of the file system is mounted; `/` is all of it.
     pub(crate) root: PathBuf,
     /// Where.
@@ -17,6 +20,8 @@ pub(crate) struct Mount {
     pub(crate) fs_type: String,
     /// The device or whatever stands for it.
     pub(crate) source: String,
+    /// Major and minor number of the file system, by which all its mounts are known.
+    pub(crate) device: (u32, u32),
     /// Options of the file system; for `cgroup` its controllers are among them.
     pub(crate) super_options: Vec<String>,
 }
@@ -35,19 +40,24 @@ pub(crate) fn parse(text: &[u8]) -> Vec<Mount> {
     procfmt::mountinfo::mounts(text).map(|mount| owned(&mount)).collect()
 }
 
-/// The mount that a look at `path` meets: of several at the same place, the last.
+/// The mount that a look at `path` meets: of several at the same place, the one on which no other
+/// lies. The order of the table says less: a mount may have been made long before it was put there.
 pub(crate) fn at<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
-    mounts.iter().rev().find(|mount| mount.mount_point == path)
+    let here = || mounts.iter().filter(|mount| mount.mount_point == path);
+    here().rev().find(|mount| here().all(|other| other.parent != mount.id))
 }
 
 fn owned(mount: &procfmt::mountinfo::Mount<'_>) -> Mount {
     let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Mount {
+        id: mount.id,
+        parent: mount.parent,
         root: path(&mount.root),
         mount_point: path(&mount.mount_point),
         fs_type: text(mount.fs_type),
         source: text(&mount.source),
+        device: (mount.major, mount.minor),
         super_options: mount.super_options.split(|&byte| byte == b',').map(text).collect(),
     }
 }
@@ -55,6 +65,13 @@ fn owned(mount: &procfmt::mountinfo::Mount<'_>) -> Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_made_earlier_may_lie_on_one_made_later() {
+        let mounts =
+            parse(b"41 42 0:3 / /x rw - proc proc rw\n42 31 0:4 / /x rw - fuse.lxcfs l rw\n");
+        assert_eq!(at(&mounts, Path::new("/x")).unwrap().fs_type, "proc");
+    }
 
     #[test]
     fn the_last_mount_at_a_place_is_the_one_seen() {

@@ -69,6 +69,29 @@ pub(crate) fn check_free(path: &Path, occupied: Occupied) -> Result<PathBuf, Unf
     Ok(resolved)
 }
 
+/// Whether a view is mounted at `path`, ours or LXCFS's, living or dead. Asks the mount table alone.
+///
+/// # Errors
+/// The mount table cannot be read.
+pub(crate) fn has_view(path: &Path) -> Result<bool, Unfit> {
+    let mounts = mountinfo::read().map_err(Unfit::NoMountinfo)?;
+    Ok(mountinfo::at(&mounts, path).is_some_and(is_view))
+}
+
+/// Whether a mount is a view, ours or LXCFS's.
+pub(crate) fn is_view(mount: &Mount) -> bool {
+    matches!(mount.fs_type.as_str(), "fuse.resview" | "fuse.lxcfs")
+}
+
+/// The path by which a mountpoint goes in the mount table, as far as that can be told without
+/// touching what is mounted there.
+///
+/// # Errors
+/// The directory around it does not exist.
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Unfit> {
+    supervisor::resolve(path).map_err(|error| unreadable(path, error))
+}
+
 /// Checks that a directory that [`check_free`] passed is empty.
 ///
 /// # Errors
@@ -86,8 +109,7 @@ fn check_unmounted(mounts: &[Mount], path: &Path, occupied: Occupied) -> Result<
     let Some(mount) = mountinfo::at(mounts, path) else {
         return Ok(());
     };
-    let is_view = matches!(mount.fs_type.as_str(), "fuse.resview" | "fuse.lxcfs");
-    if occupied == Occupied::ByAView && !is_view {
+    if occupied == Occupied::ByAView && !is_view(mount) {
         return Ok(());
     }
     Err(Unfit::InUse {

@@ -5,7 +5,9 @@ mod common;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use common::*;
 use rustix::process::Signal;
@@ -15,9 +17,7 @@ use testkit::need_command;
 struct Daemon {
     running: Running,
     mountpoint: PathBuf,
-    /// What is listening at `NOTIFY_SOCKET`.
-    _socket: UnixDatagram,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -25,30 +25,71 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let mountpoint = dir.path().join("view");
         std::fs::create_dir(&mountpoint).unwrap();
-        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        let told = service_manager(&dir.path().join("notify"));
         let mut command = in_private_mounts(Path::new(RESVIEW));
         command.arg("daemon").arg("--mountpoint").arg(&mountpoint).args(options);
         command.arg("--runtime-dir").arg(dir.path().join("run"));
         command.env("NOTIFY_SOCKET", dir.path().join("notify")).stderr(Stdio::inherit());
         let running = Running::start(&mut command);
-        socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
-        let mut state = [0; 64];
-        let length = socket.recv(&mut state).unwrap();
-        assert_eq!(state[..length].trim_ascii(), b"READY=1");
-        Self { running, mountpoint, _socket: socket, _dir: dir }
+        let daemon = Self { running, mountpoint, dir };
+        loop {
+            let state = told.recv_timeout(Duration::from_secs(60)).unwrap();
+            if state.lines().any(|line| line == "READY=1") {
+                return daemon;
+            }
+        }
+    }
+
+    /// Where its control socket is.
+    fn own_runtime_dir(&self) -> PathBuf {
+        let mut entries = std::fs::read_dir(self.dir.path().join("run")).unwrap().flatten();
+        // There may be slots beside it.
+        let own = entries.find(|entry| entry.path().join("control.lock").exists());
+        own.unwrap().path()
     }
 
     fn is_mounted(&self) -> Option<(String, String)> {
         mounted(self.running.pid(), &self.mountpoint)
     }
 
-    /// `resview run` in the daemon's mount namespace.
-    fn run(&self, words: &[&str]) -> std::process::Output {
+    /// A process that outlives the daemon in its mount namespace.
+    fn witness(&self) -> Running {
         let pid = self.running.pid().to_string();
         let mut command = Command::new("nsenter");
-        command.args(["-t", &pid, "-m", RESVIEW, "run", "--log", "info", "--mountpoint"]);
-        command.arg(&self.mountpoint).args(words).stdin(Stdio::null()).output().unwrap()
+        command.args(["-t", &pid, "-m", "sh", "-c", "echo ready; exec sleep 3600"]);
+        let mut witness = Running::start(&mut command);
+        witness.wait_for("ready");
+        witness
     }
+
+    /// `resview run` in the mount namespace of a process.
+    fn run_beside(&self, pid: u32, words: &[&str]) -> Output {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &pid.to_string(), "-m", RESVIEW, "run", "--log", "info"]);
+        command.arg("--mountpoint").arg(&self.mountpoint).args(words);
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        kill_daemon(&self.mountpoint);
+    }
+}
+
+/// Listens at `path`, which is for `NOTIFY_SOCKET`, and hands on what is said there. It listens to
+/// the end, because the daemon waits for a service manager that does not.
+fn service_manager(path: &Path) -> mpsc::Receiver<String> {
+    let socket = UnixDatagram::bind(path).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut state = [0; 1024];
+        while let Ok(length) = socket.recv(&mut state) {
+            // The test may have heard enough.
+            let _ = sender.send(String::from_utf8_lossy(&state[..length]).into_owned());
+        }
+    });
+    receiver
 }
 
 fn can_serve(test: &str) -> bool {
@@ -65,6 +106,8 @@ fn when_it_says_ready_the_view_is_mounted_and_answers() {
     assert_eq!(fs_type, "fuse.resview");
     let meminfo = seen_by(daemon.running.pid(), &daemon.mountpoint).join("proc/meminfo");
     assert!(std::fs::read_to_string(meminfo).unwrap().starts_with("MemTotal:"));
+    let pressure = mounted(daemon.running.pid(), &daemon.mountpoint.join("proc/pressure"));
+    assert_eq!(pressure.is_some(), Path::new("/proc/pressure/cpu").exists(), "{pressure:?}");
 }
 
 #[test]
@@ -73,24 +116,19 @@ fn sigterm_and_sigint_unmount_and_exit_zero() {
         return;
     }
     for signal in [Signal::TERM, Signal::INT] {
-        let daemon = Daemon::start(&[]);
-        // A process that outlives the daemon in its mount namespace sees whether the mount goes.
-        let pid = daemon.running.pid().to_string();
-        let mut witness = Command::new("nsenter")
-            .args(["-t", &pid, "-m", "sh", "-c", "echo ready; exec sleep 60"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = witness.stdout.take().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
-        assert!(mounted(witness.id(), &daemon.mountpoint).is_some());
+        let mut daemon = Daemon::start(&["--slots"]);
+        let witness = daemon.witness();
+        assert!(mounted(witness.pid(), &daemon.mountpoint).is_some());
+        let worker = worker_of(daemon.running.pid());
         daemon.running.signal(signal);
-        let (status, _) = daemon.running.end();
-        let left = mounted(witness.id(), &daemon.mountpoint);
-        witness.kill().unwrap();
-        witness.wait().unwrap();
-        assert_eq!((status.code(), left), (Some(0), None), "{signal:?}");
+        assert_eq!(daemon.running.wait().code(), Some(0), "{signal:?}");
+        assert_eq!(mounted(witness.pid(), &daemon.mountpoint), None, "{signal:?}");
+        assert!(!Path::new(&format!("/proc/{worker}")).exists(), "{signal:?}: the worker is left");
+        let socket = daemon.own_runtime_dir().join("control.sock");
+        assert!(!socket.exists(), "{signal:?}: {} is left", socket.display());
+        // The guard has something to do yet.
+        let mountpoint = daemon.mountpoint.to_str().unwrap();
+        eventually("the guard ends", || processes_with(mountpoint).is_empty());
     }
 }
 
@@ -99,11 +137,11 @@ fn an_open_file_does_not_keep_it_from_ending() {
     if !can_serve("an_open_file_does_not_keep_it_from_ending") {
         return;
     }
-    let daemon = Daemon::start(&["--log", "error"]);
+    let mut daemon = Daemon::start(&["--log", "error"]);
     let root = seen_by(daemon.running.pid(), &daemon.mountpoint);
     let _open = std::fs::File::open(root.join("proc/meminfo")).unwrap();
     daemon.running.signal(Signal::TERM);
-    assert_eq!(daemon.running.end().0.code(), Some(0));
+    assert_eq!(daemon.running.wait().code(), Some(0));
 }
 
 #[test]
@@ -111,13 +149,15 @@ fn unmounting_it_from_outside_ends_it() {
     if !can_serve("unmounting_it_from_outside_ends_it") {
         return;
     }
-    let daemon = Daemon::start(&[]);
+    let mut daemon = Daemon::start(&[]);
     let pid = daemon.running.pid().to_string();
     let mut umount = Command::new("nsenter");
     // The pressure files are mounted on the tree.
     umount.args(["-t", &pid, "-m", "umount", "-R"]).arg(&daemon.mountpoint);
     assert!(umount.status().unwrap().success());
-    assert_eq!(daemon.running.end().0.code(), Some(0));
+    assert_eq!(daemon.running.wait().code(), Some(0));
+    let left = processes_with(daemon.mountpoint.to_str().unwrap());
+    assert_eq!(left, Vec::<u32>::new(), "no worker is left");
 }
 
 #[test]
@@ -126,19 +166,86 @@ fn a_mountpoint_in_use_is_refused_with_what_is_there() {
         return;
     }
     let daemon = Daemon::start(&[]);
-    let pid = daemon.running.pid().to_string();
+    let (pid, worker) = (daemon.running.pid(), worker_of(daemon.running.pid()));
     let mut second = Command::new("nsenter");
-    second.args(["-t", &pid, "-m", RESVIEW, "daemon", "--mountpoint"]).arg(&daemon.mountpoint);
+    second.args(["-t", &pid.to_string(), "-m", RESVIEW, "daemon", "--mountpoint"]);
+    // With the same one it would take over.
+    second.arg(&daemon.mountpoint).arg("--runtime-dir").arg(daemon.dir.path().join("another"));
     let output = second.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = stderr_of(&output);
-    assert!(said.contains("is in use: fuse.resview from \"resview\""), "{said}");
+    assert!(said.contains("is in use: a living view is mounted there"), "{said}");
     assert!(daemon.is_mounted().is_some(), "the first is not disturbed");
+    assert_eq!(worker_of(pid), worker, "nor is its worker");
+}
+
+#[test]
+fn a_mountpoint_of_another_file_system_is_refused_with_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(RESVIEW);
+    command.args(["daemon", "--mountpoint", "/proc", "--runtime-dir"]).arg(dir.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr_of(&output);
+    assert!(said.contains("/proc is in use: proc from \"proc\""), "{said}");
+}
+
+#[test]
+fn a_second_start_takes_over_and_the_first_ends() {
+    if !can_serve("a_second_start_takes_over_and_the_first_ends") {
+        return;
+    }
+    let mut daemon = Daemon::start(&[]);
+    let witness = daemon.witness();
+    let meminfo = seen_by(witness.pid(), &daemon.mountpoint).join("proc/meminfo");
+    let open = std::fs::File::open(&meminfo).unwrap();
+    let mut second = Command::new("nsenter");
+    second.args(["-t", &witness.pid().to_string(), "-m", RESVIEW, "daemon", "--mountpoint"]);
+    second.arg(&daemon.mountpoint).arg("--runtime-dir").arg(daemon.dir.path().join("run"));
+    let second = Running::start(&mut second);
+    assert_eq!(daemon.running.wait().code(), Some(0));
+    worker_of(second.pid());
+    for text in [std::io::read_to_string(open).unwrap(), std::fs::read_to_string(meminfo).unwrap()]
+    {
+        assert!(text.starts_with("MemTotal:"), "{text}");
+    }
+    daemon.running = second;
+    daemon.running.signal(Signal::TERM);
+    assert_eq!(daemon.running.wait().code(), Some(0));
+    assert_eq!(mounted(witness.pid(), &daemon.mountpoint), None);
+}
+
+#[test]
+fn stop_ends_a_daemon_and_what_a_killed_one_has_left() {
+    if !can_serve("stop_ends_a_daemon_and_what_a_killed_one_has_left") {
+        return;
+    }
+    for kill_first in [false, true] {
+        let mut daemon = Daemon::start(&["--slots"]);
+        let witness = daemon.witness();
+        if kill_first {
+            daemon.running.signal(Signal::KILL);
+            daemon.running.wait();
+        }
+        let mut stop = Command::new("nsenter");
+        stop.args(["-t", &witness.pid().to_string(), "-m", RESVIEW, "stop", "--mountpoint"]);
+        stop.arg(&daemon.mountpoint).arg("--runtime-dir").arg(daemon.dir.path().join("run"));
+        let output = stop.output().unwrap();
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        assert_eq!(mounted(witness.pid(), &daemon.mountpoint), None);
+        assert!(!daemon.own_runtime_dir().join("control.sock").exists());
+        let mountpoint = daemon.mountpoint.to_str().unwrap();
+        eventually("no process is left", || processes_with(mountpoint).is_empty());
+        if !kill_first {
+            // So the service manager knows that it is not to start it again.
+            assert_eq!(daemon.running.wait().code(), Some(10));
+        }
+    }
 }
 
 #[test]
 fn what_is_no_empty_directory_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let [dir, run] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     std::fs::write(dir.path().join("precious"), "").unwrap();
     let file = dir.path().join("precious");
     let missing = dir.path().join("missing");
@@ -148,7 +255,8 @@ fn what_is_no_empty_directory_is_refused() {
         (&missing, "does not exist"),
     ] {
         let mut command = Command::new(RESVIEW);
-        let output = command.arg("daemon").arg("--mountpoint").arg(path).output().unwrap();
+        command.arg("daemon").arg("--mountpoint").arg(path);
+        let output = command.arg("--runtime-dir").arg(run.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr_of(&output).contains(said), "{}", stderr_of(&output));
     }
@@ -175,7 +283,8 @@ fn a_run_uses_a_living_daemons_view() {
     }
     let daemon = Daemon::start(&["--cpu-count", "cpuset", "--log", "error"]);
     let script = "grep MemTotal /proc/meminfo; cat /sys/devices/system/cpu/online";
-    let output = daemon.run(&["-m", "50m", "--cpus", "0.5", "--", "sh", "-c", script]);
+    let options = ["-m", "50m", "--cpus", "0.5", "--", "sh", "-c", script];
+    let output = daemon.run_beside(daemon.running.pid(), &options);
     let text = stdout_of(&output);
     assert!(stderr_of(&output).contains("using the daemon's view"), "{}", stderr_of(&output));
     let host = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
@@ -187,17 +296,12 @@ fn a_run_does_without_a_dead_daemon() {
     if !can_serve("a_run_does_without_a_dead_daemon") {
         return;
     }
-    // The shell keeps the mount namespace when the daemon in it is killed.
-    let dir = tempfile::tempdir().unwrap();
-    let script = format!(
-        "{RESVIEW} daemon --mountpoint {0} --log error & daemon=$!; \
-         until grep -q {0} /proc/self/mountinfo; do sleep 0.05; done; \
-         cat {0}/proc/meminfo >/dev/null; kill -9 $daemon; wait $daemon; \
-         {RESVIEW} run --mountpoint {0} -m 50m -- grep MemTotal /proc/meminfo",
-        dir.path().display()
-    );
-    let mut command = in_private_mounts(Path::new("sh"));
-    let output = command.args(["-c", &script]).output().unwrap();
+    let daemon = Daemon::start(&["--log", "error"]);
+    let witness = daemon.witness();
+    kill_daemon(&daemon.mountpoint);
+    assert!(mounted(witness.pid(), &daemon.mountpoint).is_some(), "nobody is there to unmount it");
+    let words = ["-m", "50m", "--", "grep", "MemTotal", "/proc/meminfo"];
+    let output = daemon.run_beside(witness.pid(), &words);
     assert_eq!(stdout_of(&output), "MemTotal:          51200 kB\n", "{}", stderr_of(&output));
     assert!(stderr_of(&output).contains("does not answer"), "{}", stderr_of(&output));
 }

@@ -40,19 +40,27 @@ impl Place {
         command.args(["daemon", "--log", "warn", "--mountpoint"]).arg(self.view());
         command.arg("--runtime-dir").arg(self.dir.path().join("run")).stdin(Stdio::null());
         let daemon = self.daemon.insert(command.spawn().unwrap());
-        let meminfo = self.dir.path().join("view/proc/meminfo");
+        let view = self.dir.path().join("view");
         eventually("the daemon mounts", || {
             assert!(daemon.try_wait().unwrap().is_none(), "the daemon has ended");
-            meminfo.exists()
+            is_complete(&view)
         });
     }
 
-    /// SIGKILL: nothing is done at the end, and the dead mount stays until somebody removes it.
+    /// SIGKILL for the supervisor and its worker: nothing is done at the end, and the dead mount
+    /// stays until somebody removes it.
     fn kill(&mut self) {
-        let mut daemon = self.daemon.take().unwrap();
-        daemon.kill().unwrap();
-        daemon.wait().unwrap();
+        kill_daemon(&self.view());
+        self.daemon.take().unwrap().wait().unwrap();
         umount2(&self.view(), MntFlags::MNT_DETACH).unwrap();
+    }
+
+    /// Where the daemon keeps what it knows.
+    fn histories(&self) -> PathBuf {
+        let mut entries = std::fs::read_dir(self.dir.path().join("run")).unwrap();
+        let own = entries.next().unwrap().unwrap().path();
+        assert!(entries.next().is_none(), "one directory for this mountpoint");
+        own.join("histories")
     }
 }
 
@@ -168,8 +176,7 @@ fn history_survives_restart() {
     // so would this one if it took the history of five seconds ago for the present.
     assert!(after.averages[2] >= before.averages[2], "{before:?} {after:?}");
     assert!(after.last_pid >= before.last_pid, "{before:?} {after:?}");
-    let saved = std::fs::read_dir(place.dir.path().join("run/histories")).unwrap().count();
-    assert_eq!(saved, 1, "one directory for this mountpoint");
+    assert!(place.histories().join("load-histories").exists());
 }
 
 #[test]
@@ -182,8 +189,7 @@ fn histories_of_another_boot_are_refused() {
     let container = lopsided();
     let before = counters(&container, &place.view());
     place.kill();
-    let histories = std::fs::read_dir(place.dir.path().join("run/histories")).unwrap();
-    let histories = histories.flatten().next().unwrap().path();
+    let histories = place.histories();
     for file in ["cpu-accounts", "load-histories"] {
         let file = histories.join(file);
         let mut bytes = std::fs::read(&file).unwrap();

@@ -3,14 +3,14 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Output, Stdio};
 
 use common::*;
 use rustix::process::Signal;
-use testkit::need_command;
+use testkit::{TestCgroup, need_command};
 
 /// A directory with a link named `lxcfs`, a mountpoint and room for a pidfile.
 struct Place {
@@ -42,19 +42,20 @@ impl Place {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (pid, mountpoint) = (child.id(), self.path("mnt"));
-        // Mounted, and the pidfile was written before.
+        // Mounted, and the pidfile was written before. Readers wait for the first worker.
         eventually("lxcfs is mounted", || mounted(pid, &mountpoint).is_some());
         if Path::new("/proc/pressure").exists() {
             let pressure = mountpoint.join("proc/pressure");
             eventually("and its pressure files", || mounted(pid, &pressure).is_some());
         }
-        Lxcfs { child, stderr }
+        Lxcfs { child, stderr, mountpoint }
     }
 }
 
 struct Lxcfs {
     child: std::process::Child,
     stderr: BufReader<ChildStderr>,
+    mountpoint: PathBuf,
 }
 
 impl Lxcfs {
@@ -68,14 +69,17 @@ impl Lxcfs {
         assert!(lines.any(|line| line.contains(words)), "{words:?} was never said");
     }
 
+    /// The exit code. No worker is left then.
     fn end(mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let code = self.child.wait().unwrap().code();
+        assert_eq!(processes_with(self.mountpoint.to_str().unwrap()), Vec::<u32>::new());
+        code
     }
 }
 
 impl Drop for Lxcfs {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        kill_daemon(&self.mountpoint);
         let _ = self.child.wait();
     }
 }
@@ -158,18 +162,20 @@ fn second_daemon_keeps_pidfile() {
     let place = Place::new();
     let first = place.start(&[]);
     std::fs::create_dir(place.path("other")).unwrap();
-    let output = place.call(&[
-        "-p",
-        place.path("lxcfs.pid").to_str().unwrap(),
-        place.path("other").to_str().unwrap(),
-    ]);
-    assert_eq!(output.status.code(), Some(1));
     let pid = first.child.id();
-    assert!(
-        stderr_of(&output).contains(&format!("already running as process {pid}")),
-        "{output:?}"
-    );
-    let kept = std::fs::read_to_string(place.path("lxcfs.pid")).unwrap();
+    let worker = worker_of(pid);
+    let [pidfile, run] = ["lxcfs.pid", "run"].map(|name| place.path(name));
+    let options = ["-p", pidfile.to_str().unwrap(), "--runtime-dir", run.to_str().unwrap()];
+    // Nor does it take over from the first, which has the same runtime directory.
+    for mountpoint in ["other", "mnt"] {
+        let mountpoint = place.path(mountpoint);
+        let output = place.call(&[&options[..], &[mountpoint.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr_of(&output);
+        assert!(said.contains(&format!("already running as process {pid}")), "{said}");
+    }
+    assert_eq!(worker_of(pid), worker, "the first goes on");
+    let kept = std::fs::read_to_string(pidfile).unwrap();
     assert_eq!(kept, format!("{pid}\n"));
 }
 
@@ -183,6 +189,7 @@ fn the_runtime_dir_is_where_the_pidfile_goes() {
     let mut command = in_private_mounts(&place.path("lxcfs"));
     command.arg("--runtime-dir").arg(&run).arg(place.path("mnt"));
     let running = Running::start(&mut command);
+    // TERM at this moment, when the first worker is just about to put the pressure files in place.
     eventually("lxcfs is mounted", || mounted(running.pid(), &place.path("mnt")).is_some());
     assert!(run.join("lxcfs.pid").exists());
     running.signal(Signal::TERM);
@@ -190,22 +197,48 @@ fn the_runtime_dir_is_where_the_pidfile_goes() {
 }
 
 #[test]
-fn usr1_changes_nothing_and_usr2_switches_in_lxcfs_words() {
-    if !can_serve("usr1_changes_nothing_and_usr2_switches_in_lxcfs_words") {
+fn usr1_loses_nothing_and_usr2_switches_in_lxcfs_words() {
+    let test = "usr1_loses_nothing_and_usr2_switches_in_lxcfs_words";
+    if !can_serve(test) {
         return;
     }
     let place = Place::new();
     let mut lxcfs = place.start(&[]);
+    let cgroup = TestCgroup::new(test);
+    cgroup.set_memory(50 << 20);
+    let pid = lxcfs.child.id();
+    let meminfo = seen_by(pid, &place.path("mnt/proc/meminfo"));
+    let total = || {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "read go; exec grep MemTotal \"$1\"", "sh"]).arg(&meminfo);
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        cgroup.add_pid(child.id());
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        stdout_of(&child.wait_with_output().unwrap())
+    };
+    let own = "MemTotal:          51200 kB\n";
+    assert_eq!(total(), own);
+
+    let (first, open) = (worker_of(pid), std::fs::File::open(&meminfo).unwrap());
     lxcfs.signal(Signal::USR1);
-    lxcfs.wait_for("nothing needs reloading");
+    lxcfs.wait_for("upgraded");
+    assert_ne!(worker_of(pid), first, "another worker serves");
+    assert!(std::io::read_to_string(open).unwrap().starts_with("MemTotal:"));
+    assert_eq!(total(), own);
+
     lxcfs.signal(Signal::USR2);
     lxcfs.wait_for("Switched into non-virtualization mode");
-    let root = seen_by(lxcfs.child.id(), &place.path("mnt"));
-    let online = root.join("sys/devices/system/cpu/online");
-    let host = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
-    assert_eq!(std::fs::read_to_string(online).unwrap(), host, "/sys shows the host's");
+    let host = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let host = format!("{}\n", host.lines().next().unwrap());
+    // The words are the supervisor's, and the worker hears of it at the same time.
+    eventually("the host's content", || total() == host);
+    // What workers are told holds for the next one too.
+    lxcfs.signal(Signal::USR1);
+    lxcfs.wait_for("upgraded");
+    assert_eq!(total(), host);
     lxcfs.signal(Signal::USR2);
     lxcfs.wait_for("Switched into virtualization mode");
+    eventually("the container's content", || total() == own);
     lxcfs.signal(Signal::TERM);
     assert_eq!(lxcfs.end(), Some(0));
 }
@@ -283,8 +316,10 @@ fn a_directory_with_files_in_it_will_do() {
 fn a_setup_that_fails_exits_one_and_says_why() {
     let place = Place::new();
     let missing = place.path("missing");
-    let output = place.call(&["-p", place.path("p").to_str().unwrap(), missing.to_str().unwrap()]);
+    let [pidfile, run] = ["p", "run"].map(|name| place.path(name));
+    let options = ["-p", pidfile.to_str().unwrap(), "--runtime-dir", run.to_str().unwrap()];
+    let output = place.call(&[&options[..], &[missing.to_str().unwrap()]].concat());
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr_of(&output).contains("does not exist"), "{output:?}");
-    assert!(!Path::new(&place.path("p")).exists(), "no pidfile is left");
+    assert!(!pidfile.exists(), "no pidfile is left");
 }

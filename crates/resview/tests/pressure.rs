@@ -85,9 +85,10 @@ impl Daemon {
         self.dir.path().join("view").join(path)
     }
 
-    /// How many entries a directory of the daemon's `/proc/PID` has.
+    /// How many entries a directory of the worker's `/proc/PID` has.
     fn count(&self, directory: &str) -> usize {
-        std::fs::read_dir(format!("/proc/{}/{directory}", self.child.id())).unwrap().count()
+        let worker = worker_of(self.child.id());
+        std::fs::read_dir(format!("/proc/{worker}/{directory}")).unwrap().count()
     }
 
     /// A process of the container `cgroup`.

@@ -1,4 +1,4 @@
-//! Fixtures, cgroups, containers and skips for the tests of the other crates.
+//! Fixtures, cgroups, containers, readers and skips for the tests of the other crates.
 //!
 //! Everything here is called by tests only, so a failure is a panic that says what to do.
 
@@ -9,9 +9,10 @@ mod cgroup;
 mod fixtures;
 mod layout;
 pub mod oci;
+pub mod reader;
 mod skip;
 
 pub use cgroup::TestCgroup;
 pub use fixtures::{fixture, fixtures_dir, hosts};
 pub use layout::{Hierarchy, Layout, hierarchies, layout};
-pub use skip::{need_command, need_fuse, need_root, skip};
+pub use skip::{figures, need_command, need_fuse, need_root, skip};

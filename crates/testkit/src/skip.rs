@@ -1,4 +1,5 @@
-//! Tests that cannot run here say so by name and reason; under `CI=true` they fail instead.
+//! What tests say besides passing and failing: that they cannot run here, by name and reason (under
+//! `CI=true` they fail instead), and what they measured.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +13,22 @@ use std::path::Path;
 /// # Panics
 /// With `CI=true`: there, whatever cannot run has to be made to run.
 pub fn skip(test: &str, reason: &str) {
-    let line = format!("SKIPPED {test}: {reason}\n");
+    say(&format!("SKIPPED {test}: {reason}\n"));
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{test} cannot run here ({reason}), and CI=true makes a skipped test a failed one"
+    );
+}
+
+/// Reports what `test` measured, for the summary of `cargo xtask test`.
+///
+/// # Panics
+/// When the file that `RESVIEW_SKIPS` names cannot be written.
+pub fn figures(test: &str, figures: &str) {
+    say(&format!("FIGURES {test}: {figures}\n"));
+}
+
+fn say(line: &str) {
     eprint!("{line}");
     if let Some(list) = std::env::var_os("RESVIEW_SKIPS") {
         // One write of one short line: tests of several processes append to the same file.
@@ -23,10 +39,6 @@ pub fn skip(test: &str, reason: &str) {
             .and_then(|mut list| list.write_all(line.as_bytes()))
             .unwrap_or_else(|error| panic!("cannot append to RESVIEW_SKIPS {list:?}: {error}"));
     }
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{test} cannot run here ({reason}), and CI=true makes a skipped test a failed one"
-    );
 }
 
 /// Whether the caller is root; says that `test` is skipped where it is not.

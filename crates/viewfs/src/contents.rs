@@ -1,18 +1,22 @@
 //! The content of every file, for a given container.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cgroup::{Controller, Layout};
-use container::{Container, Identifier};
+use container::{Container, Identifier, Identity};
 use fuse::Errno;
 use hostfs::HostFs;
 use view::catalogue::{FilePolicy, PRESSURE, ProcFile, Sys, sys, sys_directory};
 use view::policy::{CpuNumbers, Policy};
 use view::{Cpus, Disks, Nodes};
 
-use crate::gather::{Gather, GatherError, HostText};
+use crate::classes::Classes;
+use crate::degraded::{Degraded, Log};
+use crate::gather::{Gather, GatherError, HostText, Start};
 use crate::linux32::{self, Linux32};
+use crate::pressure::HostPressure;
 use crate::upkeep::Upkeep;
 
 /// Who asks, and what they get to read.
@@ -20,11 +24,39 @@ use crate::upkeep::Upkeep;
 pub struct Contents {
     host: Arc<HostFs>,
     identifier: Identifier,
-    gather: Gather,
+    classes: Classes,
+    source: Source,
     linux32: Linux32,
+    /// `None`: there are no pressure files.
+    pressure: Option<HostPressure>,
     policy: Policy,
     /// Off: everybody gets the host's content.
     is_virtual: AtomicBool,
+}
+
+/// Where containers' own content comes from.
+#[derive(Debug)]
+enum Source {
+    Cgroups(Box<Gather>),
+    /// Nothing may be gathered or rendered: that may be what keeps killing this process.
+    Degraded(Log),
+}
+
+/// All that has to be opened is open; no thread runs yet, and no history has been taken over. In
+/// between, a process gives up its capabilities, which it can do for all its threads only while
+/// there is one, and waits until the process before it has stopped.
+pub struct Opened {
+    start: Start,
+    contents: Unstarted,
+}
+
+/// What is there before the source is.
+struct Unstarted {
+    host: Arc<HostFs>,
+    identifier: Identifier,
+    linux32: Linux32,
+    pressure: Option<HostPressure>,
+    policy: Policy,
 }
 
 /// Why there can be no view on this machine.
@@ -44,27 +76,76 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
+impl Opened {
+    /// Takes over the histories that the last daemon left, which must have stopped, and starts the
+    /// load sampler.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(self) -> Result<Contents, StartError> {
+        Ok(self.contents.with(Source::Cgroups(Box::new((self.start)()?))))
+    }
+
+    /// The contents for a process whose predecessors kept dying: nothing is gathered, nothing
+    /// rendered, no history touched and no thread started. Containers get what `degraded` says, and
+    /// below `/sys` find every name that the host has. Pressure files are as ever.
+    #[must_use]
+    pub fn start_degraded(self, degraded: Degraded) -> Contents {
+        self.contents.with(Source::Degraded(Log::new(degraded)))
+    }
+
+    /// As [`Contents::has_pressure`].
+    #[must_use]
+    pub fn has_pressure(&self) -> bool {
+        self.contents.pressure.is_some()
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("host", &self.contents.host).finish_non_exhaustive()
+    }
+}
+
+impl Unstarted {
+    fn with(self, source: Source) -> Contents {
+        let Self { host, identifier, linux32, pressure, policy } = self;
+        Contents {
+            host,
+            identifier,
+            classes: Classes::new(),
+            source,
+            linux32,
+            pressure,
+            policy,
+            is_virtual: AtomicBool::new(true),
+        }
+    }
+}
+
 impl Contents {
     /// Opens what is needed of the host: private mounts of procfs and sysfs, and the cgroup
-    /// hierarchies that this process sees.
+    /// hierarchies that this process sees. The mounts need CAP_SYS_ADMIN.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn of_this_host(policy: Policy, upkeep: &Upkeep) -> Result<Self, StartError> {
+    pub fn of_this_host(policy: Policy, upkeep: &Upkeep) -> Result<Opened, StartError> {
         let host = Arc::new(HostFs::mount()?);
         container::check_namespaces(&host)?;
         let layout = Arc::new(Layout::detect(&host)?);
         log_missing_controllers(&layout);
         log_unknown_lines(&host)?;
         log_overrides(&policy);
-        Ok(Self {
-            gather: Gather::start(Arc::clone(&host), &layout, policy.clone(), upkeep)?,
+        let start = Gather::open(Arc::clone(&host), &layout, policy.clone(), upkeep)?;
+        let has_pressure = lists(&policy, PRESSURE, true) && host.proc.stat("pressure").is_ok();
+        let contents = Unstarted {
             identifier: Identifier::new(Arc::clone(&host), layout)?,
             linux32: Linux32::new(Arc::clone(&host)),
+            pressure: has_pressure.then(HostPressure::mount).transpose()?,
             host,
             policy,
-            is_virtual: AtomicBool::new(true),
-        })
+        };
+        Ok(Opened { start, contents })
     }
 
     /// Switches between the container's content and the host's, for everybody.
@@ -83,10 +164,17 @@ impl Contents {
         if !self.is_virtual() {
             return Ok(None);
         }
-        self.identifier.identify(tid).map_err(|error| {
+        let container = self.identifier.identify(tid).map_err(|error| {
             tracing::debug!(tid, %error, "cannot tell whose thread this is");
             error.errno()
-        })
+        })?;
+        self.classes.note(tid, container.as_ref().map(|container| container.key()));
+        Ok(container)
+    }
+
+    /// Whose request it may be, without asking anybody; see [`fuse::Filesystem::class`].
+    pub(crate) fn class(&self, tid: u32) -> u64 {
+        self.classes.guess(tid)
     }
 
     /// Whether the tree has this file. Not where this kernel lacks it: a container engine would
@@ -114,11 +202,10 @@ impl Contents {
         } else {
             self.host.kept_proc.read(file.name, &mut text).map_err(|error| error.errno())?;
         }
-        let Some(container) = container.filter(|_| self.shows_own(file.name)) else {
-            return Ok(text);
-        };
+        let own = container.filter(|_| self.shows_own(file.name)).zip(self.gather());
+        let Some((container, gather)) = own else { return Ok(text) };
         let host = HostText { file: file.name, text: &text };
-        let view = self.gathered(self.gather.view(file.needs, container, host))?;
+        let view = self.gathered(gather.view(file.needs, container, host))?;
         let mut out = Vec::with_capacity(text.len());
         self.rendered((file.render)(&text, &view, &mut out))?;
         Ok(out)
@@ -133,12 +220,13 @@ impl Contents {
         let mut text = Vec::new();
         let host_path = crate::sys::on_host(self, path, container)?;
         self.host.sys.read(host_path.as_ref(), &mut text).map_err(|error| error.errno())?;
-        let (Some(container), Sys::Virtual(file)) = (container, sys(path)) else {
+        let own = container.zip(self.gather());
+        let (Some((container, gather)), Sys::Virtual(file)) = (own, sys(path)) else {
             return Ok(text);
         };
         let file = file.about(crate::sys::device_of(self, path));
         let host = HostText { file: path, text: &text };
-        let view = self.gathered(self.gather.view(file.needs, container, host))?;
+        let view = self.gathered(gather.view(file.needs, container, host))?;
         let mut out = Vec::with_capacity(text.len());
         self.rendered(file.render(&text, &view, &mut out))?;
         Ok(out)
@@ -146,8 +234,8 @@ impl Contents {
 
     /// The container's CPUs; `None`: the host's.
     pub(crate) fn cpus(&self, container: Option<&Arc<Container>>) -> fuse::Result<Option<Cpus>> {
-        let Some(container) = container else { return Ok(None) };
-        self.gathered(self.gather.cpus(container)).map(Some)
+        let Some((container, gather)) = container.zip(self.gather()) else { return Ok(None) };
+        self.gathered(gather.cpus(container)).map(Some)
     }
 
     /// The host's own `/proc` and `/sys`.
@@ -159,21 +247,25 @@ impl Contents {
     /// where the kernel was built without.
     #[must_use]
     pub fn has_pressure(&self) -> bool {
-        self.lists(PRESSURE, true) && self.host.proc.stat("pressure").is_ok()
+        self.pressure.is_some()
+    }
+
+    /// The host's pressure files, if there are any.
+    pub(crate) fn host_pressure(&self) -> Option<&HostPressure> {
+        self.pressure.as_ref()
     }
 
     /// The container's NUMA nodes, without their memory; `None`: the host's.
     pub(crate) fn nodes(&self, container: Option<&Arc<Container>>) -> fuse::Result<Option<Nodes>> {
-        let Some(container) = container else { return Ok(None) };
-        let nodes =
-            self.gather.cpus(container).and_then(|cpus| self.gather.nodes(container, &cpus, None));
+        let Some((container, gather)) = container.zip(self.gather()) else { return Ok(None) };
+        let nodes = gather.cpus(container).and_then(|cpus| gather.nodes(container, &cpus, None));
         self.gathered(nodes).map(Some)
     }
 
     /// The container's disks; `None`: the host's.
     pub(crate) fn disks(&self, container: Option<&Arc<Container>>) -> fuse::Result<Option<Disks>> {
-        let Some(container) = container else { return Ok(None) };
-        self.gathered(self.gather.disks(container))
+        let Some((container, gather)) = container.zip(self.gather()) else { return Ok(None) };
+        self.gathered(gather.disks(container))
     }
 
     /// Whether the tree has this directory of `/sys`. A kernel without `CONFIG_NUMA` has no `node`.
@@ -206,8 +298,39 @@ impl Contents {
     }
 
     fn lists(&self, name: &str, in_lxcfs: bool) -> bool {
-        let wanted = in_lxcfs || !self.policy.lxcfs_files_only;
-        wanted && self.policy.of_file(name) != FilePolicy::Absent
+        lists(&self.policy, name, in_lxcfs)
+    }
+
+    /// `None`: degraded.
+    fn gather(&self) -> Option<&Gather> {
+        match &self.source {
+            Source::Cgroups(gather) => Some(gather),
+            Source::Degraded(_) => None,
+        }
+    }
+
+    /// What a container gets in place of content made for it; `None`: it gets that.
+    pub(crate) fn degraded(&self) -> Option<&Log> {
+        match &self.source {
+            Source::Cgroups(_) => None,
+            Source::Degraded(log) => Some(log),
+        }
+    }
+
+    /// The container that another process has known; `None` if it has ended, or if it cannot be
+    /// told whether it has.
+    pub(crate) fn find_again(&self, identity: &Identity) -> Option<Arc<Container>> {
+        self.identifier.find_again(identity).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot tell whether a container is still there");
+            None
+        })
+    }
+
+    /// How many times a container was given other content than its own, made at that moment: 0
+    /// unless degraded.
+    #[must_use]
+    pub fn answered_degraded(&self) -> u64 {
+        self.degraded().map_or(0, Log::count)
     }
 
     fn gathered<T>(&self, gathered: Result<T, GatherError>) -> fuse::Result<T> {
@@ -225,6 +348,11 @@ impl Contents {
             Errno::IO
         })
     }
+}
+
+fn lists(policy: &Policy, name: &str, in_lxcfs: bool) -> bool {
+    let wanted = in_lxcfs || !policy.lxcfs_files_only;
+    wanted && policy.of_file(name) != FilePolicy::Absent
 }
 
 /// Without a controller nothing limits containers, so they see the host's numbers. Say so.

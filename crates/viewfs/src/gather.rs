@@ -19,6 +19,7 @@ use view::{
 
 use crate::accounts::Accounts;
 use crate::clocks::boottime;
+use crate::contents::StartError;
 use crate::disks::{BlkioAccounting, mounted_disks};
 use crate::numa::{HostNodes, thread_siblings};
 use crate::sampler::Sampler;
@@ -43,6 +44,9 @@ pub(crate) struct Gather {
     user_hz: u64,
     page_sizes: PageSizes,
 }
+
+/// Starts what was opened.
+pub(crate) type Start = Box<dyn FnOnce() -> Result<Gather, StartError> + Send>;
 
 /// The host's file that is being rendered, which need not be read a second time.
 #[derive(Clone, Copy, Debug)]
@@ -78,30 +82,39 @@ impl GatherError {
 }
 
 impl Gather {
-    /// Starts the load sampler too.
-    pub(crate) fn start(
+    /// Opens all that has a path on the host. What comes back takes the histories over and starts
+    /// the load sampler.
+    pub(crate) fn open(
         host: Arc<HostFs>,
         layout: &Layout,
         policy: Policy,
         upkeep: &Upkeep,
-    ) -> Result<Self, crate::StartError> {
+    ) -> Result<Start, StartError> {
         let user_hz = rustix::param::clock_ticks_per_second();
-        let state = StateDir::open_or_log(upkeep.histories.as_deref(), &host);
         let blkio = upkeep.blkio_accounting.then(|| BlkioAccounting::new(layout)).flatten();
         blkio.iter().try_for_each(|blkio| blkio.switch_on_all(&host))?;
-        Ok(Self {
-            host_cpu: KeptDir::open(&host.sys, "devices/system/cpu", &host.kept)?,
-            host_nodes: HostNodes::open(&host)?,
-            huge_page_pools: huge_page_pools(&host)?,
-            accounts: Accounts::open(state.as_ref(), possible_cpus(&host)?),
-            sampler: Sampler::start(Arc::clone(&host), state.as_ref())?,
-            _state: state,
-            blkio,
-            page_sizes: PageSizes::of_this_host(&host)?,
-            host,
-            policy,
-            user_hz,
-        })
+        let host_cpu = KeptDir::open(&host.sys, "devices/system/cpu", &host.kept)?;
+        let host_nodes = HostNodes::open(&host)?;
+        let huge_page_pools = huge_page_pools(&host)?;
+        let page_sizes = PageSizes::of_this_host(&host)?;
+        let cpus = possible_cpus(&host)?;
+        let histories = upkeep.histories.clone();
+        Ok(Box::new(move || {
+            let state = StateDir::open_or_log(histories.as_deref(), &host);
+            Ok(Self {
+                accounts: Accounts::open(state.as_ref(), cpus),
+                sampler: Sampler::start(Arc::clone(&host), state.as_ref())?,
+                _state: state,
+                host_cpu,
+                host_nodes,
+                huge_page_pools,
+                blkio,
+                page_sizes,
+                host,
+                policy,
+                user_hz,
+            })
+        }))
     }
 
     /// The parts of the container's view that `needs` names.

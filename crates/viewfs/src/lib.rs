@@ -7,15 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod adopt;
+mod classes;
 mod clocks;
 mod contents;
+mod degraded;
 mod disks;
 mod gather;
 mod handles;
+mod keep;
 mod linux32;
 mod listing;
 mod nodes;
 mod numa;
+mod open;
+mod places;
 mod pressure;
 mod sampler;
 mod shared_tree;
@@ -26,7 +32,12 @@ mod taskstats;
 mod upkeep;
 mod vm;
 
-pub use contents::{Contents, StartError};
+#[cfg(test)]
+mod tests;
+
+pub use contents::{Contents, Opened, StartError};
+pub use degraded::Degraded;
+pub use keep::{Keep, KeepError};
 pub use pressure::PressureTree;
 pub use shared_tree::SharedTree;
 pub use upkeep::Upkeep;

@@ -7,19 +7,23 @@
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use container::Container;
+use container::{Container, ContainerKey};
 use fuse::{
     Attr, AttrReply, Context, DirSink, Entry, Errno, Fh, FileType, Filesystem, NodeId, OFlags,
-    OpenFlags, OpenReply, ReadBuf,
+    OpenFlags, OpenReply, Peek, ReadBuf,
 };
-use view::catalogue::ProcFile;
 
+use crate::adopt::Resent;
+use crate::classes::class_of;
 use crate::contents::Contents;
-use crate::handles::{Handles, Snapshot};
+use crate::handles::Handles;
+use crate::keep::{Keep, Listed};
 use crate::listing::list;
 use crate::nodes::{Node, Nodes, sys_number};
+use crate::open::{OpenDirectory, OpenFile};
+use crate::places::Places;
 use crate::sys::{self, SysEntry};
 
 /// How long the kernel may use what never changes.
@@ -29,59 +33,47 @@ const SHORTLY: Duration = Duration::from_secs(1);
 /// What depends on the caller is asked every time.
 const NEVER: Duration = Duration::ZERO;
 
+/// How many handles a container may have open, and the host; one of large content counts as
+/// several.
+const HANDLES_EACH: usize = 4096;
+
 /// The file system.
+///
+/// What is open is written down in a [`Keep`], so that the tree of another process answers for the
+/// same handles, after this one has stopped or died at any moment. A container that has 4096 files
+/// and directories open gets ENFILE for more.
 #[derive(Debug)]
 pub struct SharedTree {
-    contents: Arc<Contents>,
-    nodes: Nodes,
-    files: Handles<OpenFile>,
-    directories: Handles<Vec<Listed>>,
+    pub(crate) contents: Arc<Contents>,
+    pub(crate) keep: Arc<Keep>,
+    pub(crate) nodes: Nodes,
+    pub(crate) files: Handles<OpenFile>,
+    pub(crate) directories: Handles<OpenDirectory>,
+    /// By container; `None` is the host.
+    pub(crate) places: Arc<Places<Option<ContainerKey>>>,
+    /// What the last worker had opened, by the number of the request.
+    resent: Resent,
     born: Duration,
 }
 
-#[derive(Debug)]
-struct OpenFile {
-    what: What,
-    container: Option<Arc<Container>>,
-    snapshot: Snapshot,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    Proc { file: &'static ProcFile, is_linux32: bool },
-    Sys(Arc<str>),
-}
-
-#[derive(Debug)]
-struct Listed {
-    node: NodeId,
-    kind: FileType,
-    name: OsString,
-}
-
 impl SharedTree {
-    /// The tree over `contents`.
+    /// The tree over `contents`, with what is open according to `keep`: whoever served the same
+    /// mount with it before must have stopped. A file whose container has ended keeps its content.
     #[must_use]
-    pub fn new(contents: Arc<Contents>) -> Self {
-        let born = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    pub fn new(contents: Arc<Contents>, keep: Arc<Keep>) -> Self {
+        let born = keep.born();
         let (files, directories) = (Handles::new(), Handles::new());
         let nodes = Nodes::new(contents.has_pressure());
-        Self { contents, nodes, files, directories, born }
+        let (places, resent) = (Places::new(HANDLES_EACH), Resent::default());
+        let mut tree = Self { contents, keep, nodes, files, directories, places, resent, born };
+        tree.resent = tree.adopt();
+        tree
     }
 
     /// Where the content comes from.
     #[must_use]
     pub fn contents(&self) -> &Arc<Contents> {
         &self.contents
-    }
-
-    fn build(&self, what: &What, container: Option<&Arc<Container>>) -> fuse::Result<Vec<u8>> {
-        match what {
-            What::Proc { file, is_linux32 } => {
-                self.contents.proc_file(file, *is_linux32, container)
-            }
-            What::Sys(path) => self.contents.sys_file(path, container),
-        }
     }
 
     fn attr(&self, node: NodeId, kind: FileType, mode: u32) -> Attr {
@@ -101,6 +93,7 @@ impl SharedTree {
         let path = sys::join(parent, name);
         let entry = sys::entry(&self.contents, &path, || self.container_for(ctx, parent))?;
         let node = self.nodes.remember(&path);
+        self.keep.name(node, &path);
         let attr = self.attr(node, entry.kind, entry.mode);
         let entry_ttl = if entry.depends_on_caller { NEVER } else { SHORTLY };
         Ok(Entry { node, attr, entry_ttl, attr_ttl: SHORTLY })
@@ -120,16 +113,25 @@ impl SharedTree {
         served.then_some((node, what))
     }
 
-    fn container(&self, ctx: &Context<'_>) -> fuse::Result<Option<Arc<Container>>> {
+    pub(crate) fn container(&self, ctx: &Context<'_>) -> fuse::Result<Option<Arc<Container>>> {
         self.contents.identify(ctx.caller.tid)
     }
 
     /// The container for an entry of a served directory of `sys`.
-    fn container_for(&self, ctx: &Context<'_>, path: &str) -> fuse::Result<Option<Arc<Container>>> {
+    pub(crate) fn container_for(
+        &self,
+        ctx: &Context<'_>,
+        path: &str,
+    ) -> fuse::Result<Option<Arc<Container>>> {
         self.contents.identify_for(path, ctx.caller.tid)
     }
 
-    fn list(&self, ctx: &Context<'_>, parent: NodeId, node: &Node) -> fuse::Result<Vec<Listed>> {
+    pub(crate) fn list(
+        &self,
+        parent: NodeId,
+        node: &Node,
+        container: Option<&Arc<Container>>,
+    ) -> fuse::Result<Vec<Listed>> {
         match node {
             Node::Passage(names) => Ok(names
                 .iter()
@@ -140,7 +142,7 @@ impl SharedTree {
                 })
                 .collect()),
             Node::Sys(path) => {
-                let entries = sys::list(&self.contents, path, || self.container_for(ctx, path))?;
+                let entries = sys::list(&self.contents, path, || Ok(container.cloned()))?;
                 Ok(entries
                     .into_iter()
                     .map(|(name, kind)| {
@@ -155,14 +157,20 @@ impl SharedTree {
 }
 
 /// `.` and `..`, which the kernel leaves to us.
-fn dots(node: NodeId) -> [Listed; 2] {
+pub(crate) fn dots(node: NodeId) -> [Listed; 2] {
     [".", ".."].map(|name| Listed { node, kind: FileType::Directory, name: name.into() })
 }
 
 impl Filesystem for SharedTree {
+    fn class(&self, peek: &Peek) -> u64 {
+        let file = peek.fh.and_then(|fh| self.files.get(fh));
+        let class = file.map(|file| class_of(file.whose.key())).filter(|&class| class != 0);
+        class.unwrap_or_else(|| self.contents.class(peek.caller.tid))
+    }
+
     fn lookup(&self, ctx: &Context<'_>, parent: NodeId, name: &OsStr) -> fuse::Result<Entry> {
         let name = name.to_str().ok_or(Errno::NOENT)?;
-        match self.nodes.get(parent).ok_or(Errno::STALE)? {
+        match self.node(parent)? {
             Node::Passage(_) => {
                 let (node, what) = self.child(parent, name).ok_or(Errno::NOENT)?;
                 let attr = self.fixed_attr(node, &what);
@@ -178,7 +186,7 @@ impl Filesystem for SharedTree {
     }
 
     fn getattr(&self, ctx: &Context<'_>, node: NodeId, _: Option<Fh>) -> fuse::Result<AttrReply> {
-        match self.nodes.get(node).ok_or(Errno::STALE)? {
+        match self.node(node)? {
             Node::Sys(path) if !self.nodes.is_fixed(node) => {
                 let caller = || self.container_for(ctx, &path);
                 let SysEntry { kind, mode, .. } = sys::stat(&self.contents, &path, caller)?;
@@ -189,7 +197,7 @@ impl Filesystem for SharedTree {
     }
 
     fn readlink(&self, ctx: &Context<'_>, node: NodeId) -> fuse::Result<OsString> {
-        match self.nodes.get(node).ok_or(Errno::STALE)? {
+        match self.node(node)? {
             Node::Sys(path) => {
                 sys::read_link(&self.contents, &path, || self.container_for(ctx, &path))
             }
@@ -202,62 +210,66 @@ impl Filesystem for SharedTree {
         if flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
             return Err(Errno::ACCESS);
         }
-        let what = match self.nodes.get(node).ok_or(Errno::STALE)? {
-            Node::Proc(file) => {
-                let is_linux32 = self.contents.is_linux32(file, ctx.caller.tid);
-                What::Proc { file, is_linux32 }
-            }
-            Node::Sys(path) => What::Sys(path),
-            Node::Passage(_) => return Err(Errno::ISDIR),
+        let is_here = |fh| self.files.get(fh).is_some();
+        let fh = if let Some(fh) = self.resent.find(ctx, node).filter(|&fh| is_here(fh)) {
+            fh
+        } else {
+            let fh = self.keep.new_fh();
+            self.files.insert(fh, self.open_as(ctx, node, fh)?);
+            fh
         };
-        let container = match &what {
-            What::Proc { .. } => self.container(ctx)?,
-            What::Sys(path) => self.container_for(ctx, path)?,
-        };
-        let snapshot = Snapshot::new(self.build(&what, container.as_ref())?);
-        let fh = self.files.insert(OpenFile { what, container, snapshot });
         Ok(OpenReply { fh, flags: OpenFlags::DIRECT_IO | OpenFlags::NOFLUSH })
     }
 
     fn read(
         &self,
-        _: &Context<'_>,
-        _: NodeId,
+        ctx: &Context<'_>,
+        node: NodeId,
         fh: Fh,
         offset: u64,
         out: &mut ReadBuf<'_>,
     ) -> fuse::Result<()> {
-        let file = self.files.get(fh).ok_or(Errno::BADF)?;
-        let build = || self.build(&file.what, file.container.as_ref());
-        out.put_from(&file.snapshot.at(offset, build), offset);
+        let file = self.file(ctx, node, fh)?;
+        let build = || {
+            let meta = file.snapshot.meta().clone();
+            self.build(&meta, &file.what, &file.whose)
+        };
+        out.put_from(&file.snapshot.at(offset, ctx.unique(), &self.keep, build), offset);
         Ok(())
     }
 
     fn release(&self, _: NodeId, fh: Fh) {
         self.files.remove(fh);
+        self.keep.close(fh);
     }
 
     fn opendir(&self, ctx: &Context<'_>, node: NodeId, _: OFlags) -> fuse::Result<OpenReply> {
-        let what = self.nodes.get(node).ok_or(Errno::STALE)?;
-        let mut listed = Vec::from(dots(node));
-        listed.extend(self.list(ctx, node, &what)?);
-        Ok(OpenReply { fh: self.directories.insert(listed), flags: OpenFlags::empty() })
+        let is_here = |fh| self.directories.get(fh).is_some();
+        let fh = if let Some(fh) = self.resent.find(ctx, node).filter(|&fh| is_here(fh)) {
+            fh
+        } else {
+            let fh = self.keep.new_fh();
+            self.directories.insert(fh, self.opendir_as(ctx, node, fh)?);
+            fh
+        };
+        Ok(OpenReply { fh, flags: OpenFlags::empty() })
     }
 
     fn readdir(
         &self,
-        _: &Context<'_>,
-        _: NodeId,
+        ctx: &Context<'_>,
+        node: NodeId,
         fh: Fh,
         offset: u64,
         out: &mut DirSink<'_>,
     ) -> fuse::Result<()> {
-        let listed = self.directories.get(fh).ok_or(Errno::BADF)?;
-        list(listed.iter().map(|entry| (entry.node, entry.kind, &entry.name)), offset, out);
+        let open = self.directory(ctx, node, fh)?;
+        list(open.listed.iter().map(|entry| (entry.node, entry.kind, &entry.name)), offset, out);
         Ok(())
     }
 
     fn releasedir(&self, _: NodeId, fh: Fh) {
         self.directories.remove(fh);
+        self.keep.close(fh);
     }
 }

@@ -7,6 +7,7 @@ mod fuzz;
 mod live;
 mod steps;
 mod summary;
+mod systemd;
 mod tally;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use testkit::{Layout, layout};
 
 use super::live::Tee;
 use super::tally::Tally;
-use super::{Outcome, binaries, ci, fuzz, live};
+use super::{Outcome, binaries, ci, fuzz, live, systemd};
 use crate::vm::Machine;
 use crate::{packages, repo, rules, sh};
 
@@ -31,8 +31,12 @@ pub(crate) enum Step {
     V1,
     /// the integration tests on pure cgroup v2, in a virtual machine with Debian's 6.12 kernel
     V2,
+    /// not by default: restarts, kills and upgrades of the package, under systemd in a virtual machine
+    Systemd,
     /// each fuzz target for some seconds
     Fuzz,
+    /// not by default: the same under the older systemd of Debian 12
+    Systemd252,
     /// not by default: the integration tests on cgroup v1 as systemd mounts it, kernel 6.1
     V1Vm,
 }
@@ -52,7 +56,7 @@ impl Step {
 
     /// Whether it runs when no step is named.
     pub(crate) fn by_default(self) -> bool {
-        self != Self::V1Vm
+        ![Self::V1Vm, Self::Systemd, Self::Systemd252].contains(&self)
     }
 
     /// Runs it.
@@ -77,6 +81,8 @@ impl Step {
             Self::Native => native(),
             Self::V1 => v1(),
             Self::V2 => virtual_machine(&Machine::for_tests()),
+            Self::Systemd => under_systemd("trixie"),
+            Self::Systemd252 => under_systemd("bookworm"),
             Self::Fuzz => fuzz::run(),
             Self::V1Vm => virtual_machine(&Machine {
                 kernel: "6.1".to_owned(),
@@ -143,14 +149,29 @@ fn v1() -> Result<Outcome> {
     with_skips(command.args(["--mount", "--propagation", "private", "sh", "-c", &script]))
 }
 
-fn virtual_machine(machine: &Machine) -> Result<Outcome> {
-    if !is_root() {
-        return Ok(Outcome::Skipped("the guest's root is this machine's: needs root".to_owned()));
+fn under_systemd(suite: &str) -> Result<Outcome> {
+    match no_machine().or_else(|| missing(&["mmdebstrap", "dpkg-deb"])) {
+        Some(reason) => Ok(Outcome::Skipped(reason)),
+        None => systemd::run(suite),
     }
-    for program in ["qemu-system-x86_64", "busybox", "depmod"] {
-        if !sh::has(program) {
-            return Ok(Outcome::Skipped(format!("{program} is not installed")));
-        }
+}
+
+/// Why there can be no virtual machine here.
+fn no_machine() -> Option<String> {
+    if !is_root() {
+        return Some("what a guest's root consists of belongs to root: needs root".to_owned());
+    }
+    missing(&["qemu-system-x86_64", "busybox", "depmod"])
+}
+
+fn missing(programs: &[&str]) -> Option<String> {
+    let missing = programs.iter().find(|program| !sh::has(program));
+    missing.map(|program| format!("{program} is not installed"))
+}
+
+fn virtual_machine(machine: &Machine) -> Result<Outcome> {
+    if let Some(reason) = no_machine() {
+        return Ok(Outcome::Skipped(reason));
     }
     let tests = binaries::script(&binaries::build()?);
     let script = format!(

@@ -84,6 +84,7 @@ fn reasons(report: &Report) -> Vec<String> {
     lines.extend(report.tally.failures.iter().map(|test| format!("FAILED {name}: {test}")));
     let skips = report.tally.skips.iter().filter_map(|line| line.strip_prefix("SKIPPED "));
     lines.extend(skips.map(|skip| format!("SKIPPED {name}: {skip}")));
+    lines.extend(report.tally.figures.iter().cloned());
     lines
 }
 

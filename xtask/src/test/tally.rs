@@ -13,14 +13,17 @@ pub(crate) struct Tally {
     pub(crate) failures: Vec<String>,
     /// The `SKIPPED <test>: <reason>` lines.
     pub(crate) skips: Vec<String>,
+    /// The `FIGURES <test>: <what it measured>` lines.
+    pub(crate) figures: Vec<String>,
 }
 
 impl Tally {
-    /// Reads the output of test binaries, and the lines that [`testkit::skip`] kept.
+    /// Reads the output of test binaries, and the lines that [`testkit::skip`] and
+    /// [`testkit::figures`] kept.
     ///
     /// libtest counts a test that skipped itself as passed; here it counts as skipped, unless
     /// `skips_fail`, when it has failed already.
-    pub(crate) fn read(output: &str, skips: &str, skips_fail: bool) -> Self {
+    pub(crate) fn read(output: &str, kept: &str, skips_fail: bool) -> Self {
         let mut tally = Self::default();
         for line in output.lines() {
             if let Some(result) = line.strip_prefix("test result: ") {
@@ -33,7 +36,11 @@ impl Tally {
                 tally.failures.push(name.to_owned());
             }
         }
-        tally.skips = skips.lines().map(str::to_owned).collect();
+        let of = |sort: &'static str| {
+            kept.lines().filter(move |line| line.starts_with(sort)).map(str::to_owned)
+        };
+        tally.figures = of("FIGURES ").collect();
+        tally.skips = of("SKIPPED ").collect();
         tally.skips.sort();
         // One test may find more than one reason.
         tally.skips.dedup_by_key(|line| line.split(':').next().map(str::to_owned));
@@ -74,5 +81,12 @@ mod tests {
         let tally = Tally::read(OUTPUT, skips, false);
         assert_eq!((tally.passed, tally.skipped, tally.skips.len()), (41, 2, 1));
         assert_eq!(Tally::read(OUTPUT, skips, true).passed, 42);
+    }
+
+    #[test]
+    fn figures_are_kept_and_skip_nothing() {
+        let tally = Tally::read(OUTPUT, "FIGURES a: 3 reads\n", false);
+        assert_eq!((tally.passed, tally.skipped), (42, 1));
+        assert_eq!(tally.figures, ["FIGURES a: 3 reads"]);
     }
 }

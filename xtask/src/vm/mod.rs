@@ -1,13 +1,15 @@
 //! A virtual machine whose root is this machine's own, read-only with a writable layer on top,
 //! under a stock Debian kernel and pure cgroup v2: what was just built and what is installed here
-//! is simply there, at the same paths. It boots in seconds and forgets everything.
+//! is simply there, at the same paths. It boots in seconds and forgets everything. On request the
+//! root is that of a Debian suite instead, with systemd as pid 1.
 
 mod initramfs;
 mod kernel;
 mod qemu;
+mod suite;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ const TRIES: u32 = 3;
 pub(crate) struct Args {
     #[command(flatten)]
     machine: Machine,
-    /// The command and its arguments, run in the current folder
+    /// The command and its arguments, run in the current folder; with --systemd in /root
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
@@ -59,6 +61,15 @@ pub(crate) struct Machine {
     /// Seconds after which the machine is switched off
     #[arg(long, default_value_t = 900)]
     pub(crate) limit: u64,
+    /// With systemd as pid 1, and the root of this suite (trixie, bookworm) instead of this machine's
+    #[arg(long, value_name = "SUITE")]
+    pub(crate) systemd: Option<String>,
+    /// A file of which the machine gets a copy in /vm; may be repeated
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// What is the machine's root, read-only.
+    #[arg(skip = PathBuf::from("/"))]
+    pub(crate) root: PathBuf,
 }
 
 impl Machine {
@@ -75,6 +86,9 @@ impl Machine {
             append: String::new(),
             qemu: Vec::new(),
             limit: 2400,
+            systemd: None,
+            files: Vec::new(),
+            root: PathBuf::from("/"),
         }
     }
 
@@ -91,11 +105,14 @@ impl Machine {
     /// When the machine cannot be made, or ended without finishing the script.
     pub(crate) fn run(&self, script: &str, output: &mut dyn std::io::Write) -> Result<i32> {
         let cache = repo::cache()?;
+        let mut machine = self.clone();
         let kernel = {
             let _lock = repo::lock(&cache)?;
+            if let Some(suite) = &self.systemd {
+                machine.root = suite::fetch(&cache, suite)?;
+            }
             kernel::fetch(&cache, &self.kernel)?
         };
-        let mut machine = self.clone();
         let _ = write!(machine.append, " xtask.cgroup={}", self.cgroup);
         for _ in 0..TRIES {
             let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&cache)?;
@@ -122,7 +139,16 @@ impl Machine {
     ) -> Result<std::path::PathBuf> {
         let out = dir.join("out");
         std::fs::create_dir(&out)?;
-        std::fs::write(out.join("guest.sh"), include_str!("guest.sh"))?;
+        let guest = match self.systemd {
+            Some(_) => include_str!("systemd.sh"),
+            None => include_str!("guest.sh"),
+        };
+        std::fs::write(out.join("guest.sh"), guest)?;
+        for file in &self.files {
+            let name = file.file_name().with_context(|| format!("no file: {}", file.display()))?;
+            std::fs::copy(file, out.join(name))
+                .with_context(|| format!("cannot copy {}", file.display()))?;
+        }
         std::fs::write(out.join("job.sh"), script)?;
         std::fs::write(out.join("environment"), environment(kernel))?;
         let swap = std::fs::File::create(dir.join("swap"))?;
@@ -147,7 +173,11 @@ fn environment(kernel: &kernel::Kernel) -> String {
 /// `cargo xtask vm -- COMMAND…`: its exit status is the command's.
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     let here = std::env::current_dir().context("the current folder is gone")?;
-    let mut script = format!("cd {}\nexec", sh::quote(&here.to_string_lossy()));
+    let mut script = match args.machine.systemd {
+        // Another root, which has not this folder.
+        Some(_) => "exec".to_owned(),
+        None => format!("cd {}\nexec", sh::quote(&here.to_string_lossy())),
+    };
     for word in &args.command {
         let _ = write!(script, " {}", sh::quote(word));
     }

@@ -24,8 +24,10 @@ pub(crate) enum End {
     Died,
 }
 
-/// The longest that a guest may take to start its job. Seven seconds are usual.
-const START_LIMIT: Duration = Duration::from_secs(90);
+/// The longest that a guest may take to start its job: seven seconds are usual, and 25 with systemd.
+fn start_limit(machine: &Machine) -> Duration {
+    Duration::from_secs(if machine.systemd.is_some() { 240 } else { 90 })
+}
 
 /// Starts the machine once, copies what its job prints to `output`, and waits for its end.
 pub(crate) fn start(
@@ -56,7 +58,7 @@ pub(crate) fn start(
         if ended {
             return Ok(if started { End::Died } else { End::Stalled });
         }
-        if stalled(&console)? || (!started && begin.elapsed() > START_LIMIT) {
+        if stalled(&console)? || (!started && begin.elapsed() > start_limit(machine)) {
             return Ok(End::Stalled);
         }
         if begin.elapsed() > machine.limit() {
@@ -105,7 +107,7 @@ fn command(machine: &Machine, kernel: &Kernel, initrd: &Path, dir: &Path) -> Com
         .arg("-initrd")
         .arg(initrd)
         .args(["-append", append.trim_end()])
-        .args(share("host", Path::new("/"), ",readonly=on,multidevs=remap"))
+        .args(share("host", &machine.root, ",readonly=on,multidevs=remap"))
         .args(share("out", &dir.join("out"), ""))
         .arg("-drive")
         .arg(format!("file={swap},if=virtio,format=raw,cache=unsafe"))

@@ -3,14 +3,15 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod place;
+pub(crate) mod process;
 
 use std::ffi::{OsStr, OsString};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fuse::{
     Attr, AttrReply, Context, DirSink, Entry, Errno, Fh, FileType, Filesystem, NodeId, OFlags,
-    OpenFlags, OpenReply, ReadBuf, Result,
+    OpenFlags, OpenReply, Peek, ReadBuf, Result,
 };
 
 pub(crate) const HELLO: &[u8] = b"Hello from the other side of /dev/fuse\n";
@@ -43,6 +44,14 @@ pub(crate) struct Tree {
     pub(crate) forgotten: AtomicU64,
     /// How many open files were given back.
     pub(crate) released: AtomicU64,
+    /// The number of the latest opening of a file.
+    pub(crate) open_unique: AtomicU64,
+    /// The number of the latest read of `/slow`.
+    pub(crate) slow_unique: AtomicU64,
+    /// Lets reads of `/slow` end.
+    pub(crate) let_go: AtomicBool,
+    /// Whether a read takes a little.
+    pub(crate) lazy: bool,
 }
 
 impl Tree {
@@ -55,6 +64,10 @@ impl Tree {
             reads: AtomicUsize::new(0),
             forgotten: AtomicU64::new(0),
             released: AtomicU64::new(0),
+            open_unique: AtomicU64::new(0),
+            slow_unique: AtomicU64::new(0),
+            let_go: AtomicBool::new(false),
+            lazy: false,
         }
     }
 
@@ -81,12 +94,16 @@ impl Tree {
     }
 
     fn slow(&self, ctx: &Context<'_>) -> Result<()> {
+        self.slow_unique.store(ctx.unique(), Ordering::SeqCst);
         self.slow_reads.fetch_add(1, Ordering::SeqCst);
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if ctx.is_interrupted() {
                 self.interrupted.fetch_add(1, Ordering::SeqCst);
                 return Err(Errno::INTR);
+            }
+            if self.let_go.load(Ordering::SeqCst) {
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -95,6 +112,11 @@ impl Tree {
 }
 
 impl Filesystem for Tree {
+    /// The readers of `/hello` and `/big` are one class.
+    fn class(&self, peek: &Peek) -> u64 {
+        u64::from(matches!(peek.fh, Some(Fh(2 | 3))))
+    }
+
     fn lookup(&self, _: &Context<'_>, parent: NodeId, name: &OsStr) -> Result<Entry> {
         let name = name.to_str().ok_or(Errno::NOENT)?;
         let node = match parent.0 {
@@ -125,7 +147,8 @@ impl Filesystem for Tree {
         if node.0 == 6 { Ok("hello".into()) } else { Err(Errno::INVAL) }
     }
 
-    fn open(&self, _: &Context<'_>, node: NodeId, flags: OFlags) -> Result<OpenReply> {
+    fn open(&self, ctx: &Context<'_>, node: NodeId, flags: OFlags) -> Result<OpenReply> {
+        self.open_unique.store(ctx.unique(), Ordering::SeqCst);
         if flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
             return Err(Errno::ACCESS);
         }
@@ -142,6 +165,9 @@ impl Filesystem for Tree {
         out: &mut ReadBuf<'_>,
     ) -> Result<()> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.lazy {
+            std::thread::sleep(Duration::from_micros(300));
+        }
         match fh.0 {
             2 => out.put_from(HELLO, offset),
             3 => out.put_from(&self.big, offset),

@@ -5,24 +5,25 @@ mod options;
 mod pidfile;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use view::catalogue::FilePolicy;
 use view::policy::{CpuCount, FileOverrides, Policy};
 use viewfs::Upkeep;
 
-use self::options::Options;
+pub(crate) use self::options::Options;
 use self::pidfile::Pidfile;
+use crate::daemon::has_pressure;
 use crate::exit_codes;
 use crate::logging;
-use crate::mountpoint::{Occupied, check_free};
+use crate::mountpoint::{Occupied, check_free, resolve};
 use crate::runtime_dir::{self, DEFAULT_RUNTIME_DIR};
-use crate::serve::{ServeOptions, Serving, Subtype};
-use crate::service::{Service, default_threads};
+use crate::serve::{ServeOptions, Subtype, default_threads};
+use crate::supervise::{Supervision, SupervisionOptions};
+use crate::worker::Settings;
 
 /// The version of LXCFS that this stands in for: managers compare it (Incus wants 6.0.1 at least).
 const LXCFS_VERSION: &str = "7.0.0";
@@ -38,10 +39,10 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         }
     };
     if options.version {
-        eprintln!("\"{LXCFS_VERSION}\"\n\"resview {}\"", env!("CARGO_PKG_VERSION"));
+        eprintln!("\"{LXCFS_VERSION}\"\n\"resview {}\"", crate::cli::VERSION);
         return ExitCode::SUCCESS;
     }
-    match run(&options) {
+    match run(&options, arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lxcfs: {error:#}");
@@ -50,37 +51,56 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> anyhow::Result<()> {
-    logging::start(options.debug.then_some("debug"), "info")?;
+fn run(options: &Options, arguments: &[OsString]) -> anyhow::Result<()> {
+    logging::start(level(options), "info")?;
     let mountpoint = options.mountpoint.as_deref().context("a mountpoint is needed")?;
-    let serve = serve_options(options, mountpoint)?;
+    let mountpoint = resolve(mountpoint)?;
     if let Some(dir) = &options.runtime_dir {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    // Held until the end; a second daemon is refused here, before it mounts over the first.
+    // Held until the end; a second daemon is refused here, before it takes over from the first.
     let _pidfile = Pidfile::create(&options.pidfile())?;
-    // From here on LXCFS's users are watching: Incus starts us and does not wait. Mount first, do
-    // everything else after.
-    let service = Service::start(&serve, &[SIGUSR1, SIGUSR2])?;
     let without_effect = options.without_effect();
     if !without_effect.is_empty() {
         tracing::info!("accepted, without effect here: {}", without_effect.join(", "));
     }
-    service.run(on_signal)
+    let worker_arguments =
+        std::iter::once(OsString::from("lxcfs")).chain(arguments.iter().skip(1).cloned()).collect();
+    let supervision = Supervision {
+        mountpoint: &mountpoint,
+        runtime_dir: &own_runtime_dir(options),
+        subtype: Subtype::Lxcfs,
+        pressure: has_pressure(&Policy::default())?,
+        worker_arguments,
+        options: &SupervisionOptions::default(),
+        usr2_switches: true,
+        before_mount: |mountpoint| {
+            let checked = check_free(mountpoint, Occupied::ByAView);
+            checked.map(drop).map_err(|error| error.to_string())
+        },
+    };
+    supervision.run().map(drop)
 }
 
-fn serve_options(options: &Options, mountpoint: &Path) -> anyhow::Result<ServeOptions> {
-    let mountpoint = check_free(mountpoint, Occupied::ByAView)?;
-    // Below the directory that LXCFS uses, there is one for us.
+fn level(options: &Options) -> Option<&'static str> {
+    options.debug.then_some("debug")
+}
+
+/// Below the directory that LXCFS uses, there is one for us.
+fn own_runtime_dir(options: &Options) -> PathBuf {
     let runtime_dir = options.runtime_dir.as_ref().map(|dir| dir.join("resview"));
-    let runtime_dir = runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into());
-    let histories = Some(runtime_dir::histories(&runtime_dir, &mountpoint));
+    runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into())
+}
+
+/// What a worker serves at `mountpoint`.
+pub(crate) fn worker_settings(options: &Options, mountpoint: &Path) -> anyhow::Result<Settings> {
+    let histories = Some(runtime_dir::histories(&own_runtime_dir(options), mountpoint));
     let mut files = FileOverrides::default();
     if !options.enable_loadavg {
         files.set("loadavg", FilePolicy::Host)?;
     }
-    Ok(ServeOptions {
-        mountpoint,
+    let serve = ServeOptions {
+        mountpoint: mountpoint.to_owned(),
         upkeep: Upkeep { histories, ..Upkeep::default() },
         subtype: Subtype::Lxcfs,
         policy: Policy {
@@ -94,16 +114,12 @@ fn serve_options(options: &Options, mountpoint: &Path) -> anyhow::Result<ServeOp
         },
         threads: default_threads(),
         triggers: options.enable_psi_poll,
+    };
+    let supervision = SupervisionOptions::default();
+    Ok(Settings {
+        serve,
+        memory_bytes: Some(supervision.memory_limit.0),
+        requests_per_second: supervision.requests_per_second,
+        log: level(options).map(str::to_owned),
     })
-}
-
-fn on_signal(serving: &Serving, signal: i32) {
-    if signal == SIGUSR1 {
-        tracing::info!("nothing needs reloading: there is no library apart from the program");
-        return;
-    }
-    let on = !serving.is_virtual();
-    serving.set_virtual(on);
-    // LXCFS's words, which scripts look for; on standard error whatever the log level.
-    eprintln!("Switched into {}virtualization mode", if on { "" } else { "non-" });
 }

@@ -16,8 +16,7 @@ use super::plan::stage_command;
 use crate::cli::{RunOptions, StageName};
 use crate::exit_codes::{self, Code};
 use crate::mountinfo::{self, Mount};
-use crate::serve::{self, ServeOptions, Serving, Subtype};
-use crate::service::default_threads;
+use crate::serve::{self, ServeOptions, Serving, Subtype, default_threads};
 
 /// How long a daemon may take to say that it lives.
 const PATIENCE: Duration = Duration::from_secs(2);

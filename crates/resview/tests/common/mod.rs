@@ -75,8 +75,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(pid_of(self.pid()), signal).unwrap();
     }
 
     /// Waits for the end: how it ended and what was left of standard output.
@@ -84,6 +83,11 @@ impl Running {
         let mut text = String::new();
         self.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         (self.child.wait().unwrap(), text)
+    }
+
+    /// Waits for the end, whoever may have the other end of standard output still.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
@@ -132,6 +136,46 @@ pub fn processes_with(word: &str) -> Vec<u32> {
         words.split(|&byte| byte == 0).any(|one| one == word.as_bytes())
     })
     .collect()
+}
+
+/// Whether all of a daemon's view is there: its first worker answers, and has put the pressure files
+/// in their place, where the kernel has them.
+pub fn is_complete(view: &Path) -> bool {
+    let pressure = view.join("proc/pressure");
+    view.join("proc/meminfo").exists() && (!pressure.exists() || pressure.join("cpu").exists())
+}
+
+/// The worker of a daemon's main process, as soon as there is one.
+#[track_caller]
+pub fn worker_of(supervisor: u32) -> u32 {
+    let parent = format!("PPid:\t{supervisor}");
+    let mut worker = None;
+    eventually("there is a worker", || {
+        worker = processes_with("__worker").into_iter().find(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.lines().any(|line| line == parent)
+        });
+        worker.is_some()
+    });
+    worker.unwrap()
+}
+
+/// SIGKILL for all processes of the daemon that was started for `mountpoint`. As long as one of them
+/// is left, another may follow.
+#[track_caller]
+pub fn kill_daemon(mountpoint: &Path) {
+    eventually("no process of the daemon is left", || {
+        let left = processes_with(mountpoint.to_str().unwrap());
+        for pid in &left {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid_of(*pid), Signal::KILL);
+        }
+        left.is_empty()
+    });
+}
+
+fn pid_of(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
 /// A command in a mount namespace of its own, whose mounts end with it.

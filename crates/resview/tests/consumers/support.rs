@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::oci;
 
-use crate::common::{RESVIEW, can_run, eventually, run_sh};
+use crate::common::{RESVIEW, can_run, eventually, is_complete, run_sh};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -49,7 +49,7 @@ impl Daemon {
         let mut daemon = Self { child, mountpoint, _runtime_dir: runtime_dir };
         eventually("the daemon mounts", || {
             assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon has ended");
-            daemon.file("proc/meminfo").exists()
+            is_complete(daemon.mountpoint.path())
         });
         Some(daemon)
     }

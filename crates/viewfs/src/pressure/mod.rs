@@ -9,11 +9,11 @@
 //! [`trigger`], registered with the kernel on a descriptor of ours; [`watch`] waits for all of them
 //! in one thread and wakes whoever polls.
 
-mod places;
 mod privilege;
 mod source;
 mod tree;
 mod trigger;
 mod watch;
 
+pub(crate) use source::HostPressure;
 pub use tree::PressureTree;

@@ -3,6 +3,8 @@
 
 use procfmt::units::Usec;
 
+use crate::keep::KeptTrigger;
+
 /// Triggers of those who are not privileged may have windows of this length and its multiples: the
 /// kernel looks that often anyway, and needs no thread for them.
 const UNPRIVILEGED_WINDOW: u32 = 2_000_000;
@@ -42,6 +44,18 @@ impl Trigger {
         let (threshold, rest) = number(rest)?;
         let (window, _) = number(rest)?;
         Some(Self { stall, threshold, window })
+    }
+
+    /// The trigger as the next worker is told of it.
+    pub(crate) fn kept(&self, written_by: u64) -> KeptTrigger {
+        let Self { stall, threshold, window } = *self;
+        KeptTrigger { is_full: stall == Stall::Full, threshold, window, written_by }
+    }
+
+    /// A trigger of the last worker's.
+    pub(crate) fn of(kept: &KeptTrigger) -> Self {
+        let stall = if kept.is_full { Stall::Full } else { Stall::Some };
+        Self { stall, threshold: kept.threshold, window: kept.window }
     }
 
     /// How long the window is.
@@ -144,6 +158,7 @@ mod tests {
             let written = [b"full 5 ", &tail[..]].concat();
             if let Some(trigger) = Trigger::parse(&written) {
                 prop_assert_eq!(Trigger::parse(trigger.text().as_bytes()), Some(trigger));
+                prop_assert_eq!(Trigger::of(&trigger.kept(7)), trigger);
             }
         }
     }

@@ -1,5 +1,4 @@
-//! How many triggers a container may have: each holds a descriptor of ours, and work or a thread
-//! of the kernel's.
+//! How much a container may have of what it makes us hold: open files, triggers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,10 +11,11 @@ pub(crate) struct Places<K> {
     taken: Mutex<HashMap<K, usize>>,
 }
 
-/// One owner's place, free again when this is dropped.
+/// One owner's place, or several, free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place<K: Hash + Eq> {
     owner: K,
+    count: usize,
     places: Arc<Places<K>>,
 }
 
@@ -26,13 +26,16 @@ impl<K: Hash + Eq + Copy> Places<K> {
 
     /// A place for `owner`; `None` where it has all of its own.
     pub(crate) fn take(self: &Arc<Self>, owner: K) -> Option<Place<K>> {
+        self.take_some(owner, 1)
+    }
+
+    /// So many places for `owner`, all or none.
+    pub(crate) fn take_some(self: &Arc<Self>, owner: K, count: usize) -> Option<Place<K>> {
         let mut taken = self.lock();
-        let count = taken.get(&owner).copied().unwrap_or(0);
-        if count >= self.each {
-            return None;
-        }
-        taken.insert(owner, count.saturating_add(1));
-        Some(Place { owner, places: Arc::clone(self) })
+        let before = taken.get(&owner).copied().unwrap_or(0);
+        let after = before.checked_add(count).filter(|&after| after <= self.each)?;
+        taken.insert(owner, after);
+        Some(Place { owner, count, places: Arc::clone(self) })
     }
 }
 
@@ -47,7 +50,7 @@ impl<K: Hash + Eq> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
         if let Some(count) = taken.get_mut(&self.owner) {
-            *count = count.saturating_sub(1);
+            *count = count.saturating_sub(self.count);
             if *count == 0 {
                 taken.remove(&self.owner);
             }
@@ -71,5 +74,15 @@ mod tests {
         assert!(places.take("a").is_some());
         drop(other);
         assert_eq!(places.lock().len(), 1, "an owner without triggers takes no memory");
+    }
+
+    #[test]
+    fn large_things_take_several_places() {
+        let places = Places::new(4);
+        let large = places.take_some("a", 3);
+        assert!(large.is_some() && places.take_some("a", 2).is_none());
+        assert!(places.take_some("a", 5).is_none() && places.take_some("b", 4).is_some());
+        drop(large);
+        assert!(places.take_some("a", 4).is_some());
     }
 }

@@ -1,0 +1,240 @@
+//! From the options of a daemon to its supervisor: what `resview daemon` and the drop-in for
+//! `lxcfs` do alike.
+
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use control::{Degraded, Recovery};
+use procfmt::units::Bytes;
+use supervisor::{CommandLine, Config, Ended};
+
+use crate::runtime_dir;
+use crate::serve::Subtype;
+use crate::size::parse_size;
+
+/// A worker needs a tenth of it with a thousand containers.
+const MEMORY_LIMIT: Bytes = Bytes(256 << 20);
+
+/// Options about staying alive.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SupervisionOptions {
+    /// Kill and replace a worker that answers nothing for this long while readers wait
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_watchdog)]
+    pub(crate) watchdog: Duration,
+
+    /// How requests that a dead worker had in hand are found again
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub(crate) in_flight: InFlight,
+
+    /// What containers read while workers keep dying
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub(crate) when_failing: WhenFailing,
+
+    /// What TERM and INT do to the view [default: unmount]
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub(crate) on_stop: OnStop,
+
+    /// Keep slots in <runtime dir>: mounts that containers bind as rslave, and which show the
+    /// host's files when no process of the daemon is left
+    #[arg(long)]
+    pub(crate) slots: bool,
+
+    /// The most memory a worker may have; it is replaced when it wants more
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256m")]
+    pub(crate) memory_limit: Bytes,
+
+    /// The most requests of one container (an open and a read are three or so) that are answered
+    /// in a second; more have to wait. Containers that ask for much never hold up others, with or
+    /// without this [default: no limit]
+    #[arg(long, value_name = "N")]
+    pub(crate) requests_per_second: Option<NonZeroU32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InFlight {
+    /// The kernel sends them again if it can (Linux 6.9), else from the journal
+    #[default]
+    Auto,
+    /// The kernel sends them again
+    Resend,
+    /// From the journal
+    Journal,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenFailing {
+    /// The last content of that container and file, else the host's
+    #[default]
+    Last,
+    /// The host's files
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnStop {
+    /// Unmount it
+    #[default]
+    Unmount,
+    /// Leave it to the worker, until the daemon is started again
+    Keep,
+}
+
+impl Default for SupervisionOptions {
+    /// What a command line without any of them says.
+    fn default() -> Self {
+        Self {
+            watchdog: Config::WATCHDOG,
+            in_flight: InFlight::default(),
+            when_failing: WhenFailing::default(),
+            on_stop: OnStop::default(),
+            slots: false,
+            memory_limit: MEMORY_LIMIT,
+            requests_per_second: None,
+        }
+    }
+}
+
+/// A watchdog is looked after four times in its period; a shorter one would bite workers that
+/// merely wait for a CPU. A longer one would hold up every stop of a worker that hangs.
+fn parse_watchdog(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_millis(200) {
+        return Err("less than 200ms would kill workers that merely wait for a CPU".to_owned());
+    }
+    if time > Duration::from_secs(3600) {
+        return Err("more than 1h is as good as no watchdog".to_owned());
+    }
+    Ok(time)
+}
+
+/// A supervisor to be.
+#[derive(Debug)]
+pub(crate) struct Supervision<'a> {
+    pub(crate) mountpoint: &'a Path,
+    /// The daemon's, which others may share.
+    pub(crate) runtime_dir: &'a Path,
+    pub(crate) subtype: Subtype,
+    /// Whether there are pressure files.
+    pub(crate) pressure: bool,
+    /// The command line of the daemon, from its name on.
+    pub(crate) worker_arguments: Vec<OsString>,
+    pub(crate) options: &'a SupervisionOptions,
+    /// Whether USR2 switches between the containers' content and the host's.
+    pub(crate) usr2_switches: bool,
+    /// Whether the mountpoint is fit, if nobody is there to take over from; a sentence if not.
+    pub(crate) before_mount: fn(&Path) -> Result<(), String>,
+}
+
+impl Supervision<'_> {
+    /// Supervises until told to end.
+    ///
+    /// # Errors
+    /// See [`supervisor::run`].
+    pub(crate) fn run(self) -> anyhow::Result<Ended> {
+        Ok(supervisor::run(self.config()?)?)
+    }
+
+    fn config(self) -> anyhow::Result<Config> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let line = |arguments| CommandLine { program: program.clone(), arguments };
+        let own_dir = runtime_dir::of(self.runtime_dir, self.mountpoint);
+        let slots = self.options.slots.then(|| slots_dir(self.runtime_dir));
+        let guard = slots.map(|slots| {
+            line(vec!["__guard".into(), self.mountpoint.into(), slots.into_os_string()])
+        });
+        let mut worker = vec![OsString::from("__worker")];
+        worker.extend(self.worker_arguments);
+        Ok(Config {
+            mountpoint: self.mountpoint.to_owned(),
+            runtime_dir: own_dir,
+            subtype: self.subtype.name().to_owned(),
+            pressure: self.pressure,
+            worker: line(worker),
+            guard,
+            probe: line(vec!["__stage".into(), "probe".into()]),
+            watchdog: self.options.watchdog,
+            recovery: self.options.in_flight.into(),
+            when_failing: self.options.when_failing.into(),
+            on_stop: self.options.on_stop.into(),
+            usr2_switches: self.usr2_switches,
+            before_mount: Some(self.before_mount),
+        })
+    }
+}
+
+/// Where the slots of the daemon with this runtime directory are.
+pub(crate) fn slots_dir(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("slots")
+}
+
+impl From<InFlight> for Recovery {
+    fn from(how: InFlight) -> Self {
+        match how {
+            InFlight::Auto => Self::Both,
+            InFlight::Resend => Self::Resend,
+            InFlight::Journal => Self::Journal,
+        }
+    }
+}
+
+impl From<WhenFailing> for Degraded {
+    fn from(what: WhenFailing) -> Self {
+        match what {
+            WhenFailing::Last => Self::Last,
+            WhenFailing::Host => Self::Host,
+        }
+    }
+}
+
+impl From<OnStop> for supervisor::OnStop {
+    fn from(what: OnStop) -> Self {
+        match what {
+            OnStop::Unmount => Self::Unmount,
+            OnStop::Keep => Self::Keep,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_has_bounds_and_a_unit() {
+        assert_eq!(parse_watchdog("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(parse_watchdog("1h"), Ok(Duration::from_secs(3600)));
+        for (text, said) in [
+            ("199ms", "less than 200ms"),
+            ("3601s", "more than 1h"),
+            ("500000000years", "more than 1h"),
+            ("2", "unit"),
+        ] {
+            let error = parse_watchdog(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn processes_of_a_daemon_get_what_they_need_on_their_command_lines() {
+        let options = SupervisionOptions { slots: true, ..SupervisionOptions::default() };
+        let supervision = Supervision {
+            mountpoint: Path::new("/v/w"),
+            runtime_dir: Path::new("/r"),
+            subtype: Subtype::Resview,
+            pressure: true,
+            worker_arguments: vec!["daemon".into(), "--slots".into()],
+            options: &options,
+            usr2_switches: false,
+            before_mount: |_| Ok(()),
+        };
+        let config = supervision.config().unwrap();
+        assert_eq!(config.runtime_dir, Path::new("/r/v-w"));
+        assert_eq!(config.worker.arguments, ["__worker", "daemon", "--slots"]);
+        assert_eq!(config.guard.unwrap().arguments, ["__guard", "/v/w", "/r/slots"]);
+        assert_eq!(config.worker.program, std::env::current_exe().unwrap());
+    }
+}

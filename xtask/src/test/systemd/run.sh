@@ -1,0 +1,55 @@
+# Runs in a machine with a real systemd: installs the package, and has containers read the view
+# non-stop while the service is restarted, killed, upgraded and stopped. No read may fail.
+#
+# In /vm: a.deb and b.deb, two builds of different versions; reader; container.sh.
+# Prints a line for each check in libtest's form, and figures. Comes after readers.sh and service.sh.
+set -u
+export DEBIAN_FRONTEND=noninteractive
+
+check package_installs dpkg -i /vm/a.deb
+check service_is_active [ "$(show ActiveState)" = active ]
+check service_is_enabled systemctl --quiet is-enabled resview
+[ "$(show ActiveState)" = active ] || { systemctl --no-pager status resview; journalctl --no-pager -u resview; }
+check systemd_understands_the_unit unit_is_clean
+check the_supervisor_has_the_hosts_mounts sees_the_hosts_mounts
+check the_view_is_mounted_on_the_host is_mounted
+check the_host_reads_the_view answers
+check slots_are_laid wait_for has_laid_slots 1
+check no_new_privileges cannot_gain_privileges
+check oom_killer_spares_the_supervisor is_spared_by_oom
+check descriptors_are_stored stores_descriptors
+
+cp /vm/reader /usr/local/bin/reader
+check readers_start begin_reading
+while_they_read nothing_happens sleep 2
+while_they_read restarted_20_times repeat 20 restart
+while_they_read supervisor_and_worker_killed_5_times repeat 5 kill_all
+while_they_read supervisor_killed_5_times repeat 5 kill_supervisor
+while_they_read worker_killed_10_times repeat 10 kill_worker
+while_they_read upgraded_10_times_by_dpkg repeat 10 upgrade_by_dpkg
+while_they_read upgraded_10_times_by_reload repeat 10 upgrade_by_reload
+while_they_read stopped_and_started stop_and_start
+enter_phase last
+check readers_end reads_were_good last end
+check the_supervisor_still_has_the_hosts_mounts sees_the_hosts_mounts
+check descriptors_are_still_stored stores_descriptors
+
+check container_begins_with_a_slot begin_slotted
+check everything_is_lost lose_everything
+check the_slot_shows_the_host_then wait_for slotted_shows_the_host
+check service_starts_again systemctl start resview
+check the_view_is_mounted_anew answers
+check the_slot_shows_the_view_again wait_for slotted_shows 196608
+
+check package_is_removed dpkg -r resview
+check the_view_is_gone not is_mounted
+check the_slot_shows_the_host_at_last slotted_shows_the_host
+check package_is_purged dpkg -P resview
+check nothing_is_left nothing_left
+
+if [ $failed -gt 0 ]; then
+    journalctl --no-pager -u resview -n 100
+fi
+[ $failed = 0 ] && word=ok || word=FAILED
+echo "test result: $word. $passed passed; $failed failed; 0 ignored"
+[ $failed = 0 ]

@@ -21,7 +21,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::Signal;
 
 #[test]
-#[ignore = "the worker's process; the other tests start it"]
+#[ignore = "the process that serves in the other tests"]
 fn worker() {
     common::worker::main();
 }

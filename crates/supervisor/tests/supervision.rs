@@ -15,7 +15,7 @@ use rustix::net::SendFlags;
 use rustix::process::Signal;
 
 #[test]
-#[ignore = "the worker's process; the other tests start it"]
+#[ignore = "the process that serves in the other tests"]
 fn worker() {
     common::worker::main();
 }
@@ -473,7 +473,7 @@ fn control_socket_is_for_root_only() {
 }
 
 #[test]
-#[ignore = "a visitor's process; another test starts it"]
+#[ignore = "the process that visits in another test"]
 fn visitor() {
     let Some(runtime_dir) = std::env::var_os("RESVIEW_TEST_VISIT") else { return };
     match control::Client::connect(runtime_dir.as_ref()).unwrap().status(common::HANG) {

@@ -17,6 +17,9 @@ pub(crate) struct Tally {
     pub(crate) figures: Vec<String>,
 }
 
+/// How libtest shows a test that is no test but a process which other tests start.
+const PART: &str = " ... ignored, the process that ";
+
 impl Tally {
     /// Reads the output of test binaries, and the lines that [`testkit::skip`] and
     /// [`testkit::figures`] kept.
@@ -24,18 +27,21 @@ impl Tally {
     /// libtest counts a test that skipped itself as passed; here it counts as skipped, unless
     /// `skips_fail`, when it has failed already.
     pub(crate) fn read(output: &str, kept: &str, skips_fail: bool) -> Self {
-        let mut tally = Self::default();
+        let (mut tally, mut parts) = (Self::default(), 0_u64);
         for line in output.lines() {
             if let Some(result) = line.strip_prefix("test result: ") {
                 tally.passed = tally.passed.saturating_add(count(result, "passed"));
                 tally.failed = tally.failed.saturating_add(count(result, "failed"));
                 tally.skipped = tally.skipped.saturating_add(count(result, "ignored"));
+            } else if line.starts_with("test ") && line.contains(PART) {
+                parts = parts.saturating_add(1);
             } else if let Some(name) = line.strip_prefix("test ")
                 && let Some(name) = name.strip_suffix(" ... FAILED")
             {
                 tally.failures.push(name.to_owned());
             }
         }
+        tally.skipped = tally.skipped.saturating_sub(parts);
         let of = |sort: &'static str| {
             kept.lines().filter(move |line| line.starts_with(sort)).map(str::to_owned)
         };
@@ -73,6 +79,13 @@ mod tests {
         let tally = Tally::read(OUTPUT, "", false);
         assert_eq!((tally.passed, tally.failed, tally.skipped), (42, 1, 1));
         assert_eq!(tally.failures, ["b"]);
+    }
+
+    #[test]
+    fn a_process_of_other_tests_is_no_skipped_test() {
+        let output = "test worker ... ignored, the process that serves in the other tests\n\
+            test result: ok. 4 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(Tally::read(output, "", false).skipped, 1);
     }
 
     #[test]

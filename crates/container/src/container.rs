@@ -104,6 +104,13 @@ fn key(anchor: &Anchor, group: &Group) -> Result<ContainerKey, cgroup::Error> {
     Ok(ContainerKey(hash.0))
 }
 
+/// A number for a text, the same for the same text.
+pub(crate) fn number(text: &[u8]) -> u32 {
+    let mut hash = Fnv::new();
+    hash.add(text);
+    u32::try_from((hash.0 >> 32) ^ (hash.0 & u64::from(u32::MAX))).unwrap_or(0)
+}
+
 /// FNV-1a, 64 bits: the standard library's hash may change with the compiler, and the next daemon
 /// has to find the last one's histories.
 struct Fnv(u64);

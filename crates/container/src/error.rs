@@ -28,6 +28,12 @@ pub enum Error {
         /// The namespace's inode number, as in `pid:[4026531836]`.
         namespace: u64,
     },
+    /// The process hangs in execve(2), and whoever looks at it would hang with it.
+    #[error("process {pid} hangs in execve, and cannot be looked at until it goes on")]
+    Stuck {
+        /// The process.
+        pid: u32,
+    },
     /// A file of a process has another form than documented.
     #[error("{file}: not in the form that proc(5) documents; please report it")]
     Unexpected {
@@ -52,6 +58,7 @@ impl Error {
         match self {
             Self::OutsidePidNamespace | Self::Namespace(_) => Errno::ACCESS,
             Self::Ended { .. } | Self::NoInit { .. } => Errno::SRCH,
+            Self::Stuck { .. } => Errno::AGAIN,
             Self::Unexpected { .. } => Errno::IO,
             Self::Proc(error) => error.errno(),
             Self::Cgroup(error) => error.errno(),

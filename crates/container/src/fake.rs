@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cgroup::Layout;
 use hostfs::HostFs;
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::Identifier;
 
@@ -28,6 +29,8 @@ impl Fake {
             fs::create_dir_all(fake.path(&format!("cgroup{cgroup}"))).unwrap();
         }
         fs::create_dir_all(fake.path("proc/self/ns")).unwrap();
+        // The states of our own threads are those of the real ones.
+        symlink("/proc/self/task", fake.path("proc/self/task")).unwrap();
         fake.namespaces("self", &[("pid", HOST_PID), ("mnt", 1), ("time", 2)]);
         fake
     }
@@ -58,6 +61,21 @@ impl Fake {
             let _ = fs::remove_file(&link);
             symlink(format!("{kind}:[{inode}]"), link).unwrap();
         }
+    }
+
+    /// Has whoever opens the process's `stat` hang, until [`Fake::release`].
+    pub(crate) fn hang(&self, id: u32) {
+        let stat = self.path(&format!("proc/{id}/stat"));
+        fs::rename(&stat, stat.with_extension("kept")).unwrap();
+        mkfifoat(CWD, stat, Mode::RUSR | Mode::WUSR).unwrap();
+    }
+
+    /// What hung goes on, and nobody hangs any more.
+    pub(crate) fn release(&self, id: u32) {
+        let stat = self.path(&format!("proc/{id}/stat"));
+        fs::rename(&stat, stat.with_extension("hung")).unwrap();
+        fs::rename(stat.with_extension("kept"), &stat).unwrap();
+        drop(fs::File::options().read(true).write(true).open(stat.with_extension("hung")).unwrap());
     }
 
     pub(crate) fn end(&self, id: u32) {

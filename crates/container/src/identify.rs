@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cgroup::{CgroupPaths, Group, Layout};
 use hostfs::HostFs;
 
-use crate::anchor::{of_process, oldest};
+use crate::anchor::{Facts, oldest};
 use crate::cache::Cache;
-use crate::container::{AnchorKind, Container};
+use crate::container::{Anchor, AnchorKind, Container};
 use crate::error::Error;
-use crate::init::{Init, find};
+use crate::init::{Init, Search};
+use crate::lookout::Lookout;
 use crate::process::Process;
 use crate::startup::own_namespace;
 
@@ -25,6 +26,7 @@ pub struct Identifier {
     host_pid: Option<u64>,
     host_time: Option<u64>,
     ask_kernel: bool,
+    lookout: Lookout,
     /// By the pid namespace's inode number.
     inits: Cache<u64, Arc<Init>>,
     /// Containers without a pid namespace of their own, by where the caller is.
@@ -52,6 +54,7 @@ impl Identifier {
         Ok(Self {
             host_pid: own_namespace(&host, "pid")?,
             host_time: own_namespace(&host, "time")?,
+            lookout: Lookout::new(&host.proc),
             host,
             layout,
             ask_kernel: true,
@@ -96,20 +99,49 @@ impl Identifier {
         Process::new(&self.host, tid).personality()
     }
 
+    /// A number for the cgroups that a thread is in, the same for threads in the same ones: a guess
+    /// whether they are in one container, for less than [`identify`](Self::identify) costs. `None`
+    /// if they cannot be read.
+    #[must_use]
+    pub fn cgroup_number(&self, tid: u32) -> Option<u32> {
+        let mut text = Vec::new();
+        Process::new(&self.host, tid).cgroup(&mut text).ok()?;
+        Some(crate::container::number(&text))
+    }
+
     /// Whether a container that was told once is still there.
     ///
     /// # Errors
-    /// If procfs could not be read.
+    /// [`Error::Stuck`] if its init cannot be looked at, or why procfs could not be read.
     pub fn is_alive(&self, container: &Container) -> Result<bool, Error> {
         let anchor = container.anchor();
         match anchor.kind {
-            AnchorKind::Init => match Process::new(&self.host, anchor.pid).start_time() {
-                Ok(start_time) => Ok(start_time == anchor.start_time),
+            AnchorKind::Init => match self.facts(anchor.pid) {
+                Ok(facts) => Ok(facts.start_time == anchor.start_time),
                 Err(Error::Ended { .. }) => Ok(false),
                 Err(error) => Err(error),
             },
             AnchorKind::Oldest => Ok(container.group().is_current()),
         }
+    }
+
+    /// The container whose init is the process of this anchor, if it is still there.
+    pub(crate) fn at_init(&self, anchor: &Anchor) -> Result<Option<Arc<Container>>, Error> {
+        let Some(namespace) = anchor.pid_namespace else { return Ok(None) };
+        let facts = self.facts(anchor.pid)?;
+        if (facts.start_time, facts.pid_namespace) != (anchor.start_time, Some(namespace)) {
+            return Ok(None);
+        }
+        let known = self.inits.get(&namespace).filter(|init| init.anchor == *anchor);
+        let (init, cgroup) = match known.map(|init| (init.cgroup(), init)) {
+            Some((Ok(Some(cgroup)), init)) => (init, cgroup),
+            _ => self.remember(anchor.pid, namespace, facts)?,
+        };
+        self.of_init(&init, cgroup)
+    }
+
+    fn facts(&self, pid: u32) -> Result<Facts, Error> {
+        self.lookout.of(pid, Facts::of)?
     }
 
     /// The cgroup hierarchies in which containers are looked for.
@@ -122,7 +154,11 @@ impl Identifier {
         let Some(namespace) = namespace.filter(|_| namespace != self.host_pid) else {
             return Ok(Standing::Caller(namespace));
         };
-        let (init, cgroup) = self.init_of(caller, namespace)?;
+        let (init, cgroup) = match self.init_of(caller, namespace) {
+            // What stands for the container is not known, but what the caller is in.
+            Err(Error::Stuck { .. }) => return Ok(Standing::Caller(Some(namespace))),
+            found => found?,
+        };
         let mount_namespace = caller.namespace("mnt")?;
         if mount_namespace.is_some() && mount_namespace == init.mount_namespace {
             return Ok(Standing::Init(init, cgroup));
@@ -151,11 +187,22 @@ impl Identifier {
             }
             self.inits.remove(&namespace);
         }
-        let pid = find(&self.host, &self.layout, caller, namespace, self.ask_kernel)?;
-        let process = caller.other(pid);
-        let anchor = of_process(process, AnchorKind::Init, Some(namespace), self.host_time)?;
-        let init = Arc::new(Init::new(&self.host, anchor, process.namespace("mnt")?)?);
-        let cgroup = init.cgroup()?.ok_or_else(|| process.ended())?;
+        let Self { host, layout, lookout, ask_kernel, .. } = self;
+        let search = Search { host, layout, lookout, caller, namespace };
+        let pid = search.find(*ask_kernel)?;
+        self.remember(pid, namespace, self.facts(pid)?)
+    }
+
+    /// Keeps an init for its next callers.
+    fn remember(
+        &self,
+        pid: u32,
+        namespace: u64,
+        facts: Facts,
+    ) -> Result<(Arc<Init>, Vec<u8>), Error> {
+        let anchor = facts.anchor(pid, AnchorKind::Init, Some(namespace), self.host_time);
+        let init = Arc::new(Init::new(&self.host, anchor, facts.mount_namespace)?);
+        let cgroup = init.cgroup()?.ok_or(Error::Ended { tid: pid })?;
         self.inits.insert(namespace, Arc::clone(&init));
         Ok((init, cgroup))
     }
@@ -196,8 +243,8 @@ impl Identifier {
             None
         } else {
             let group = Group::new(&self.layout, paths);
-            let process = oldest(&group, caller)?;
-            let anchor = of_process(process, AnchorKind::Oldest, pid_namespace, self.host_time)?;
+            let (pid, facts) = oldest(&self.lookout, &group, caller)?;
+            let anchor = facts.anchor(pid, AnchorKind::Oldest, pid_namespace, self.host_time);
             Some(Arc::new(Container::new(anchor, group)?))
         };
         self.shared.insert(key, container.clone());
@@ -276,6 +323,29 @@ mod tests {
         let second = fake.identifier().identify(20).unwrap().unwrap();
         assert_ne!(first.key(), second.key());
         assert!(!identifier.is_alive(&first).unwrap());
+    }
+
+    #[test]
+    fn an_init_that_hangs_leaves_each_caller_its_own_cgroup() {
+        let fake = machine();
+        let remembered = fake.identifier();
+        let known = remembered.identify(21).unwrap().unwrap();
+        fake.hang(20);
+        fake.file(21, "cgroup", "0::/c/service\n");
+        let identifier = fake.identifier();
+        assert_eq!(path(&identifier, 21).as_deref(), Some("/c/service"));
+        assert_eq!(identifier.identify(21).unwrap().unwrap().anchor().pid, 21);
+        let stuck = Some(Error::Stuck { pid: 20 });
+        assert_eq!(identifier.find_again(&known.identity()).err(), stuck);
+        assert_eq!(identifier.is_alive(&known).err(), stuck);
+        // One that is remembered need not be looked at.
+        assert_eq!(remembered.identify(21).unwrap().unwrap().key(), known.key());
+        fake.release(20);
+        let gone_on = (0..6000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            identifier.identify(21).unwrap().unwrap().key() == known.key()
+        });
+        assert!(gone_on, "the init stands for its container again");
     }
 
     #[test]

@@ -56,10 +56,11 @@ impl Identifier {
     /// process id or its cgroup's path by now.
     ///
     /// # Errors
-    /// As [`Identifier::identify`], but for those that say that it has ended.
+    /// As [`Identifier::identify`], but for those that say that it has ended; [`Error::Stuck`] if
+    /// its init cannot be looked at.
     pub fn find_again(&self, identity: &Identity) -> Result<Option<Arc<Container>>, Error> {
         let found = match identity.anchor.kind {
-            AnchorKind::Init => self.identify(identity.anchor.pid),
+            AnchorKind::Init => self.at_init(&identity.anchor),
             AnchorKind::Oldest => self.at_cgroups(identity),
         };
         match found {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::container::{Anchor, Container};
 use crate::error::Error;
 use crate::ioctl::tgid_from_pid_namespace;
+use crate::lookout::Lookout;
 use crate::process::Process;
 
 /// How many generations of parents are looked through, and how many processes of a cgroup.
@@ -85,67 +86,90 @@ impl Seen {
     }
 }
 
-/// Finds the init of the pid namespace `namespace`, in which `caller` is.
-pub(crate) fn find(
-    host: &HostFs,
-    layout: &Arc<Layout>,
-    caller: Process<'_>,
-    namespace: u64,
-    ask_kernel: bool,
-) -> Result<u32, Error> {
-    if ask_kernel && let Some(init) = from_kernel(caller)? {
-        return Ok(init);
-    }
-    let is_init = |id| is_init(caller.other(id), namespace);
-    if let Some(init) = among_parents(caller, is_init)? {
-        return Ok(init);
-    }
-    // A process that was sent in from outside (docker exec) has its parents there.
-    let mut text = Vec::new();
-    caller.cgroup(&mut text)?;
-    let group = Group::new(layout, CgroupPaths::of_process(layout, &text));
-    // Best effort: the cgroup may be gone already, and the whole of procfs comes next.
-    let neighbours = group.processes(MOST).unwrap_or_default();
-    if let Some(init) = neighbours.into_iter().find(|&id| is_init(id)) {
-        return Ok(init);
-    }
-    let all = host.proc.list(".")?;
-    let mut ids = all
-        .iter()
-        .filter_map(|entry| u32::try_from(parse_u64(entry.name.as_encoded_bytes())?).ok());
-    ids.find(|&id| is_init(id)).ok_or(Error::NoInit { tid: caller.id, namespace })
+/// The search for the init of the pid namespace `namespace`, in which `caller` is.
+pub(crate) struct Search<'host> {
+    pub(crate) host: &'host HostFs,
+    pub(crate) layout: &'host Arc<Layout>,
+    pub(crate) lookout: &'host Lookout,
+    pub(crate) caller: Process<'host>,
+    pub(crate) namespace: u64,
 }
 
-/// `None` before Linux 6.11.
-fn from_kernel(caller: Process<'_>) -> Result<Option<u32>, Error> {
-    let namespace = caller.open("ns/pid")?;
-    match tgid_from_pid_namespace(&namespace, 1) {
-        Ok(init) => Ok(Some(init)),
-        // The namespace's init has ended, and all its processes are ending.
-        Err(Errno::SRCH) => Err(caller.ended()),
-        Err(_) => Ok(None),
-    }
-}
-
-fn among_parents(caller: Process<'_>, is_init: impl Fn(u32) -> bool) -> Result<Option<u32>, Error> {
-    let mut id = u32::try_from(caller.status()?.tgid).unwrap_or(0);
-    for _ in 0..MOST {
-        if is_init(id) {
-            return Ok(Some(id));
+impl Search<'_> {
+    /// Its process id.
+    ///
+    /// # Errors
+    /// [`Error::NoInit`]; [`Error::Stuck`] if it may be one that cannot be looked at; or why procfs
+    /// could not be read.
+    pub(crate) fn find(&self, ask_kernel: bool) -> Result<u32, Error> {
+        if ask_kernel && let Some(init) = self.told_by_kernel()? {
+            return Ok(init);
         }
-        // A parent that has ended meanwhile ends the search, not the question.
-        let Ok(status) = caller.other(id).status() else {
-            break;
+        let mut stuck = None;
+        let mut is_init = |id| match self.is_init(id) {
+            Ok(found) => found,
+            Err(error) => {
+                stuck.get_or_insert(error);
+                false
+            }
         };
-        match u32::try_from(status.ppid) {
-            Ok(parent) if parent != 0 => id = parent,
-            _ => break,
+        if let Some(init) = self.among_parents(&mut is_init)? {
+            return Ok(init);
+        }
+        // A process that was sent in from outside (docker exec) has its parents there.
+        let mut text = Vec::new();
+        self.caller.cgroup(&mut text)?;
+        let group = Group::new(self.layout, CgroupPaths::of_process(self.layout, &text));
+        // Best effort: the cgroup may be gone already, and the whole of procfs comes next.
+        let neighbours = group.processes(MOST).unwrap_or_default();
+        if let Some(init) = neighbours.into_iter().find(|&id| is_init(id)) {
+            return Ok(init);
+        }
+        let all = self.host.proc.list(".")?;
+        let mut ids = all
+            .iter()
+            .filter_map(|entry| u32::try_from(parse_u64(entry.name.as_encoded_bytes())?).ok());
+        let found = ids.find(|&id| is_init(id));
+        let none = Error::NoInit { tid: self.caller.id, namespace: self.namespace };
+        found.ok_or_else(|| stuck.unwrap_or(none))
+    }
+
+    /// `None` before Linux 6.11.
+    fn told_by_kernel(&self) -> Result<Option<u32>, Error> {
+        let namespace = self.caller.open("ns/pid")?;
+        match tgid_from_pid_namespace(&namespace, 1) {
+            Ok(init) => Ok(Some(init)),
+            // The namespace's init has ended, and all its processes are ending.
+            Err(Errno::SRCH) => Err(self.caller.ended()),
+            Err(_) => Ok(None),
         }
     }
-    Ok(None)
-}
 
-fn is_init(process: Process<'_>, namespace: u64) -> bool {
-    matches!(process.namespace("pid"), Ok(Some(own)) if own == namespace)
-        && process.status().is_ok_and(|status| status.is_namespace_init())
+    fn among_parents(&self, mut is_init: impl FnMut(u32) -> bool) -> Result<Option<u32>, Error> {
+        let mut id = u32::try_from(self.caller.status()?.tgid).unwrap_or(0);
+        for _ in 0..MOST {
+            if is_init(id) {
+                return Ok(Some(id));
+            }
+            // A parent that has ended meanwhile ends the search, not the question.
+            let Ok(status) = self.caller.other(id).status() else {
+                break;
+            };
+            match u32::try_from(status.ppid) {
+                Ok(parent) if parent != 0 => id = parent,
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// `status` first, at which nobody hangs: most processes are no inits.
+    fn is_init(&self, id: u32) -> Result<bool, Error> {
+        let process = self.caller.other(id);
+        if !process.status().is_ok_and(|status| status.is_namespace_init()) {
+            return Ok(false);
+        }
+        let namespace = self.lookout.of(id, |process| process.namespace("pid"))?;
+        Ok(matches!(namespace, Ok(Some(own)) if own == self.namespace))
+    }
 }

@@ -36,6 +36,7 @@ mod identify;
 mod identity;
 mod init;
 mod ioctl;
+mod lookout;
 mod process;
 mod startup;
 

@@ -20,7 +20,12 @@ pub(crate) struct Process<'host> {
 
 impl<'host> Process<'host> {
     pub(crate) fn new(host: &'host HostFs, id: u32) -> Self {
-        Self { proc: &host.proc, id }
+        Self::below(&host.proc, id)
+    }
+
+    /// A process of the procfs whose top is `proc`.
+    pub(crate) fn below(proc: &'host Dir, id: u32) -> Self {
+        Self { proc, id }
     }
 
     /// Another process of the same procfs.

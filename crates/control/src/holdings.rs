@@ -51,13 +51,13 @@ impl Holdings {
         Estate { connections, virtual_: self.virtual_ }
     }
 
-    /// As [`estate`](Self::estate), for a worker: the shared tree's mount is in its place before a
-    /// worker is let go, so that is none of its business.
+    /// As [`estate`](Self::estate), for a worker: mounts that lie in nobody's tree are in their place
+    /// before a worker is let go, so that is none of its business.
     #[must_use]
     pub fn estate_for_worker(&self) -> Estate {
         let mut estate = self.estate();
-        for state in estate.connections.iter_mut().filter(|state| state.role == Role::Shared) {
-            state.attached = true;
+        for state in &mut estate.connections {
+            state.attached |= state.role.lies_in().is_none();
         }
         estate
     }
@@ -66,7 +66,10 @@ impl Holdings {
     #[must_use]
     pub fn descriptors_for_worker(&self) -> Vec<(String, BorrowedFd<'_>)> {
         let mut list = self.descriptors();
-        list.retain(|(descriptor, _)| *descriptor != name(Role::Shared, MOUNT));
+        let states = self.connections.iter().map(|held| held.state.role);
+        let others = states.filter(|role| role.lies_in().is_none()).map(|role| name(role, MOUNT));
+        let others: Vec<String> = others.collect();
+        list.retain(|(descriptor, _)| !others.contains(descriptor));
         list
     }
 

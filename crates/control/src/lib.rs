@@ -16,6 +16,7 @@
 
 mod channel;
 mod client;
+mod desk;
 mod holdings;
 mod listener;
 mod message;
@@ -23,6 +24,7 @@ pub mod orphan;
 
 pub use channel::{Channel, ChannelError, DESCRIPTORS_MAX, MESSAGE_MAX, Named};
 pub use client::{Client, ClientError, Predecessor};
+pub use desk::{Desk, Visitor};
 pub use holdings::{Held, Holdings, IncompleteError};
 pub use listener::{ListenError, Listener, socket_path};
 pub use message::{

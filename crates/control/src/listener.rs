@@ -97,7 +97,16 @@ impl Listener {
     /// # Errors
     /// What accept4(2) says; `EMFILE` where too many files are open.
     pub fn accept(&self) -> Result<Option<Channel>, Errno> {
-        accept(self.as_fd())
+        let connection = loop {
+            match accept_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(connection) => break connection,
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno),
+            }
+        };
+        let peer = sockopt::socket_peercred(&connection)?;
+        Ok(peer.uid.is_root().then(|| Channel::adopt(connection)))
     }
 }
 
@@ -111,20 +120,6 @@ impl From<Listener> for OwnedFd {
     fn from(listener: Listener) -> Self {
         listener.0
     }
-}
-
-/// As [`Listener::accept`].
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<Channel>, Errno> {
-    let connection = loop {
-        match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(connection) => break connection,
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::INTR | Errno::CONNABORTED) => {}
-            Err(errno) => return Err(errno),
-        }
-    };
-    let peer = sockopt::socket_peercred(&connection)?;
-    Ok(peer.uid.is_root().then(|| Channel::adopt(connection)))
 }
 
 #[cfg(test)]

@@ -25,6 +25,16 @@ impl Role {
             Self::Pressure => "pressure",
         }
     }
+
+    /// Whose tree its mountpoint lies in. `None`: nobody's of ours, so that a supervisor may walk
+    /// there, and puts the mount in its place itself. Else a worker has it done while it serves.
+    #[must_use]
+    pub fn lies_in(self) -> Option<Self> {
+        match self {
+            Self::Shared => None,
+            Self::Pressure => Some(Self::Shared),
+        }
+    }
 }
 
 /// One FUSE connection, but for its descriptors.

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,8 @@ pub(crate) struct Parking {
     waiting: AtomicUsize,
     /// Whether a class has been counted since the busy period began.
     counted: AtomicBool,
+    /// How many requests without a class came in the busy period.
+    strangers: AtomicU32,
     queues: Mutex<Queues>,
 }
 
@@ -138,7 +140,16 @@ impl Parking {
             period: 0,
         };
         let (waiting, counted) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { fairness, waiting, counted, queues: Mutex::new(queues) }
+        let strangers = AtomicU32::new(0);
+        Self { fairness, waiting, counted, strangers, queues: Mutex::new(queues) }
+    }
+
+    /// Whether a request without a class is answered at once, and its class need not be found out:
+    /// for a few of them, as for those of a class. A rate holds for every request.
+    pub(crate) fn lets_stranger_pass(&self) -> bool {
+        self.counted.store(true, Ordering::Relaxed);
+        let before = self.strangers.fetch_add(1, Ordering::Relaxed);
+        before < self.fairness.burst.get() && self.fairness.per_second.is_none()
     }
 
     /// Whether anything is parked.
@@ -191,6 +202,7 @@ impl Parking {
     pub(crate) fn next(&self, stopping: bool) -> Next {
         if self.is_empty() {
             if self.counted.swap(false, Ordering::Relaxed) {
+                self.strangers.store(0, Ordering::Relaxed);
                 self.lock().end_period();
             }
             return Next::Wait(None);
@@ -382,6 +394,16 @@ mod tests {
         assert_eq!(parking.arrive(2, 12, stored, || true), Arrival::Interrupted);
         assert!(parking.is_empty());
         assert_eq!(parking.lock().free.len(), PARKED);
+    }
+
+    #[test]
+    fn strangers_pass_until_they_are_many() {
+        let busy = parking(2, None);
+        let passed = |parking: &Parking| [(); 3].map(|()| parking.lets_stranger_pass());
+        assert_eq!(passed(&busy), [true, true, false]);
+        assert_eq!(busy.next(false), Next::Wait(None));
+        assert_eq!(passed(&busy), [true, true, false], "a new period");
+        assert_eq!(passed(&parking(2, Some(1))), [false; 3], "a rate holds for them as well");
     }
 
     #[test]

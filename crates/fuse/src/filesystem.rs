@@ -67,8 +67,18 @@ pub trait Filesystem: Send + Sync {
     /// request that can wait, by the thread that reads them all: must be quick, from what is known
     /// already.
     ///
-    /// 0, which is the default: not known. Such requests never wait.
+    /// 0, which is the default: not known. Such requests never wait, unless they are many.
     fn class(&self, peek: &Peek) -> u64 {
+        let _ = peek;
+        0
+    }
+
+    /// Guesses again, for a request of which [`class`](Self::class) knows nothing, after many of
+    /// them while others waited: so that nobody escapes by asking from a new thread each time. May
+    /// cost about what answering would.
+    ///
+    /// 0, which is the default: never to wait.
+    fn class_of_stranger(&self, peek: &Peek) -> u64 {
         let _ = peek;
         0
     }

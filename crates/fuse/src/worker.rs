@@ -90,7 +90,11 @@ impl<'s> Worker<'s> {
     fn arrival(&self, len: usize) -> Arrival {
         let Some(request) = self.request.get(..len) else { return Arrival::Now };
         let Some((unique, peek)) = request::peek(request) else { return Arrival::Now };
-        let class = self.serving.class(&peek);
+        let class = match self.serving.class(&peek) {
+            0 if self.serving.parking.lets_stranger_pass() => 0,
+            0 => self.serving.class_of_stranger(&peek),
+            class => class,
+        };
         if class == 0 || len > PARKED_BYTES {
             return Arrival::Now;
         }
@@ -229,6 +233,10 @@ impl Serving {
     /// Whose request it is; a panic in the guess is the same as no guess.
     fn class(&self, peek: &crate::Peek) -> u64 {
         catch_unwind(AssertUnwindSafe(|| self.fs.class(peek))).unwrap_or_default()
+    }
+
+    fn class_of_stranger(&self, peek: &crate::Peek) -> u64 {
+        catch_unwind(AssertUnwindSafe(|| self.fs.class_of_stranger(peek))).unwrap_or_default()
     }
 
     /// Takes in what the server before this one had put off, before any thread starts.

@@ -28,6 +28,8 @@ const MANY: usize = 100;
 /// Two files, a class of readers for each. Reads wait at a gate until it is opened.
 #[derive(Default)]
 struct Gated {
+    /// Whether callers are known only once somebody has looked who they are.
+    strangers: bool,
     opens: AtomicUsize,
     open: Mutex<bool>,
     opened: Condvar,
@@ -43,6 +45,10 @@ fn attr(node: NodeId) -> Attr {
 
 impl Filesystem for Gated {
     fn class(&self, peek: &Peek) -> u64 {
+        peek.fh.filter(|_| !self.strangers).map_or(0, |fh| fh.0)
+    }
+
+    fn class_of_stranger(&self, peek: &Peek) -> u64 {
         peek.fh.map_or(0, |fh| fh.0)
     }
 
@@ -102,8 +108,9 @@ fn client() {
 
 /// The place of the modest reader's read among those of the greedy one's threads, which all came
 /// before, and how many there were.
-fn place_of_the_modest(fairness: Fairness) -> (usize, usize) {
-    let (at, tree) = (Mountpoint::new(), Arc::new(Gated::default()));
+fn place_of_the_modest(fairness: Fairness, strangers: bool) -> (usize, usize) {
+    let tree = Gated { strangers, ..Gated::default() };
+    let (at, tree) = (Mountpoint::new(), Arc::new(tree));
     let session = at.session();
     let how = Serve { fairness, ..Serve::with_threads(NonZeroUsize::MIN) };
     let serving = session.serve(Arc::clone(&tree) as Arc<dyn Filesystem>, how).unwrap();
@@ -130,8 +137,20 @@ fn place_of_the_modest(fairness: Fairness) -> (usize, usize) {
 #[test]
 fn a_greedy_reader_does_not_delay_a_modest_one() {
     isolated("fuse::a_greedy_reader_does_not_delay_a_modest_one", || {
-        assert_eq!(place_of_the_modest(Fairness::default()), (32, MANY + 1));
+        assert_eq!(place_of_the_modest(Fairness::default(), false), (32, MANY + 1));
         let never = Fairness { burst: NonZeroU32::MAX, ..Fairness::default() };
-        assert_eq!(place_of_the_modest(never), (MANY, MANY + 1), "in the order of their coming");
+        assert_eq!(
+            place_of_the_modest(never, false),
+            (MANY, MANY + 1),
+            "in the order of their coming"
+        );
+    });
+}
+
+#[test]
+fn new_threads_do_not_escape_their_turn() {
+    isolated("fuse::new_threads_do_not_escape_their_turn", || {
+        // 32 are let pass unseen, and 32 more of their class.
+        assert_eq!(place_of_the_modest(Fairness::default(), true), (64, MANY + 1));
     });
 }

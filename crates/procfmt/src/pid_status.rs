@@ -37,6 +37,14 @@ impl PidStatus {
     }
 }
 
+/// The letter of the line `State`, as in field 3 of `/proc/PID/stat`: `R` running, `D`
+/// uninterruptible sleep, `S`, `Z`, `T` and others. `None` if there is no such line.
+#[must_use]
+pub fn state(text: &[u8]) -> Option<u8> {
+    let line = lines(text).find_map(|line| line.strip_prefix(b"State:"))?;
+    line.trim_ascii_start().first().copied()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -55,9 +63,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_state_is_a_letter() {
+        let text = b"Name:\tState: R\nUmask:\t0022\nState:\tD (disk sleep)\nTgid:\t1\n";
+        assert_eq!(state(text), Some(b'D'));
+        assert_eq!((state(b""), state(b"State:\n"), state(b"Name:\tsh\n")), (None, None, None));
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = state(&text);
             let _ = PidStatus::parse(&text);
         }
     }

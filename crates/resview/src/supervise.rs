@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use control::{Degraded, Recovery};
 use procfmt::units::Bytes;
-use supervisor::{CommandLine, Config, Ended};
+use supervisor::{CommandLine, Config, Ended, Helper, View};
 
 use crate::runtime_dir;
 use crate::serve::Subtype;
@@ -144,24 +144,27 @@ impl Supervision<'_> {
         let own_dir = runtime_dir::of(self.runtime_dir, self.mountpoint);
         let slots = self.options.slots.then(|| slots_dir(self.runtime_dir));
         let guard = slots.map(|slots| {
-            line(vec!["__guard".into(), self.mountpoint.into(), slots.into_os_string()])
+            let arguments = vec!["__guard".into(), self.mountpoint.into(), slots.into_os_string()];
+            Helper { command: line(arguments), outlives: true }
         });
         let mut worker = vec![OsString::from("__worker")];
         worker.extend(self.worker_arguments);
-        Ok(Config {
-            mountpoint: self.mountpoint.to_owned(),
+        let view = View {
+            connections: View::usual(self.mountpoint, self.pressure),
             runtime_dir: own_dir,
             subtype: self.subtype.name().to_owned(),
-            pressure: self.pressure,
-            worker: line(worker),
-            guard,
             probe: line(vec!["__stage".into(), "probe".into()]),
+            before_mount: Some(self.before_mount),
+        };
+        Ok(Config {
+            view,
+            worker: line(worker),
+            helpers: guard.into_iter().collect(),
             watchdog: self.options.watchdog,
             recovery: self.options.in_flight.into(),
             when_failing: self.options.when_failing.into(),
             on_stop: self.options.on_stop.into(),
             usr2_switches: self.usr2_switches,
-            before_mount: Some(self.before_mount),
         })
     }
 }
@@ -232,9 +235,9 @@ mod tests {
             before_mount: |_| Ok(()),
         };
         let config = supervision.config().unwrap();
-        assert_eq!(config.runtime_dir, Path::new("/r/v-w"));
+        assert_eq!(config.view.runtime_dir, Path::new("/r/v-w"));
         assert_eq!(config.worker.arguments, ["__worker", "daemon", "--slots"]);
-        assert_eq!(config.guard.unwrap().arguments, ["__guard", "/v/w", "/r/slots"]);
+        assert_eq!(config.helpers[0].command.arguments, ["__guard", "/v/w", "/r/slots"]);
         assert_eq!(config.worker.program, std::env::current_exe().unwrap());
     }
 }

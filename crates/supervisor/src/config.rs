@@ -1,20 +1,12 @@
-//! What a supervisor is told.
+//! What a supervisor is told, and how it ends.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use children::CommandLine;
 use control::{Degraded, Recovery};
+use inheritance::View;
 use serde::Deserialize;
-
-/// A program and its arguments, without `argv[0]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandLine {
-    /// An absolute path.
-    pub program: PathBuf,
-    /// The arguments.
-    pub arguments: Vec<OsString>,
-}
 
 /// What becomes of the view when the supervisor is told to end by TERM or INT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -36,32 +28,27 @@ pub enum Ended {
     Otherwise,
 }
 
-/// Whether a directory is fit to be mounted on; if not, a sentence.
-pub type MountpointCheck = fn(&Path) -> Result<(), String>;
+/// A process beside the workers: started when a worker of this supervisor is let go, and anew, with
+/// a growing pause, when it ends before the supervisor does. It is handed nothing; its standard
+/// input is a pipe that ends, without anything in it.
+#[derive(Clone, Debug)]
+pub struct Helper {
+    /// What to start.
+    pub command: CommandLine,
+    /// Its pipe ends when nobody holds the connections any more, and until then it goes from one
+    /// supervisor to the next. Else it ends with its supervisor, which sends it SIGTERM besides.
+    pub outlives: bool,
+}
 
 /// What a supervisor holds, and how.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// An existing, empty directory, by an absolute path; UTF-8.
-    pub mountpoint: PathBuf,
-    /// Where the control socket is; made if it is missing, mode 0700.
-    pub runtime_dir: PathBuf,
-    /// Makes the file system type `fuse.<subtype>`.
-    pub subtype: String,
-    /// Whether there is a connection for pressure files, on `proc/pressure` of the mountpoint.
-    pub pressure: bool,
+    /// The connections.
+    pub view: View,
     /// The worker. Its standard input is the channel.
     pub worker: CommandLine,
-    /// The guard: its standard input is a pipe that ends when nobody holds the connections any
-    /// more. Started anew if it ends before.
-    pub guard: Option<CommandLine>,
-    /// Started with the mountpoint as its last argument where a view is mounted there that nobody
-    /// answers for on the control socket: exit code 0 says that it answers reads. [`crate::probe`]
-    /// does that.
-    pub probe: CommandLine,
-    /// Asked about the mountpoint before a view is mounted there afresh, when no view is left there:
-    /// whether the directory is fit. The sentence it gives otherwise ends the start.
-    pub before_mount: Option<MountpointCheck>,
+    /// What else is to run.
+    pub helpers: Vec<Helper>,
     /// A worker that answers nothing for so long, while requests wait, is killed.
     pub watchdog: Duration,
     /// How requests are found again that a dead worker had in hand.
@@ -77,4 +64,23 @@ pub struct Config {
 impl Config {
     /// The default of [`Self::watchdog`].
     pub const WATCHDOG: Duration = Duration::from_secs(2);
+}
+
+/// Why nothing is supervised. What another process serves is served on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There are no connections to hold, or they cannot be mounted or unmounted.
+    #[error(transparent)]
+    Inheritance(#[from] inheritance::Error),
+    /// The first worker did not come up.
+    #[error("the worker {} does not come up: {why}", .program.display())]
+    Worker {
+        /// Which.
+        program: PathBuf,
+        /// A sentence.
+        why: String,
+    },
+    /// A system call that should not fail.
+    #[error("the supervisor cannot go on")]
+    System(#[source] std::io::Error),
 }

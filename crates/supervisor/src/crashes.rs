@@ -24,13 +24,6 @@ pub(crate) struct Crashes {
     hurried: bool,
 }
 
-/// How to start the next worker while none serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
-    pub(crate) after: Duration,
-    pub(crate) degraded: bool,
-}
-
 impl Crashes {
     /// A worker died after having served for `served`.
     pub(crate) fn died(&mut self, degraded: bool, served: Duration) {
@@ -50,25 +43,22 @@ impl Crashes {
         *self = Self::default();
     }
 
-    /// The next start while nobody serves.
-    pub(crate) fn next(&self) -> Start {
-        let degraded = self.normal >= TOO_MANY;
-        if degraded {
-            // Readers wait for this one.
-            return Start { after: delay(self.degraded).min(DEGRADED_LONGEST), degraded };
+    /// Whether the next worker is a degraded one, if nobody serves.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.normal >= TOO_MANY
+    }
+
+    /// How long to wait before the next start, while nobody serves.
+    pub(crate) fn delay(&self) -> Duration {
+        if self.is_failing() {
+            return delay(self.degraded).min(DEGRADED_LONGEST); // readers wait for this one
         }
-        let least = if self.hurried { SHORTEST } else { Duration::ZERO };
-        Start { after: delay(self.normal).max(least), degraded }
+        delay(self.normal).max(if self.hurried { SHORTEST } else { Duration::ZERO })
     }
 
     /// When to try a normal worker again while a degraded one serves.
     pub(crate) fn retry(&self) -> Duration {
         delay(self.normal)
-    }
-
-    /// Quick deaths in a row, of normal workers.
-    pub(crate) fn count(&self) -> u32 {
-        self.normal
     }
 }
 
@@ -93,6 +83,10 @@ mod tests {
         crashes
     }
 
+    fn next(crashes: Crashes) -> (Duration, bool) {
+        (crashes.delay(), crashes.is_failing())
+    }
+
     #[test]
     fn first_deaths_cost_nothing_and_later_ones_ever_more_up_to_a_bound() {
         let millis: Vec<u128> = (0..12).map(|deaths| after(deaths).retry().as_millis()).collect();
@@ -102,40 +96,39 @@ mod tests {
 
     #[test]
     fn from_the_third_quick_death_on_a_degraded_worker_starts_at_once() {
-        assert_eq!(after(2).next(), Start { after: Duration::ZERO, degraded: false });
-        assert_eq!(after(3).next(), Start { after: Duration::ZERO, degraded: true });
-        assert_eq!(after(30).next(), Start { after: Duration::ZERO, degraded: true });
+        assert_eq!(next(after(2)), (Duration::ZERO, false));
+        assert_eq!(next(after(3)), (Duration::ZERO, true));
+        assert_eq!(next(after(30)), (Duration::ZERO, true));
     }
 
     #[test]
     fn degraded_worker_that_dies_too_waits_before_the_next() {
         let mut crashes = after(5);
         (0..4).for_each(|_| crashes.died(true, Duration::ZERO));
-        let start = Start { after: Duration::from_millis(100), degraded: true };
-        assert_eq!(crashes.next(), start);
+        assert_eq!(next(crashes), (Duration::from_millis(100), true));
         (0..40).for_each(|_| crashes.died(true, Duration::ZERO));
-        assert_eq!(crashes.next(), Start { after: DEGRADED_LONGEST, degraded: true });
+        assert_eq!(next(crashes), (DEGRADED_LONGEST, true));
     }
 
     #[test]
     fn workers_killed_by_others_are_replaced_by_normal_ones_at_once() {
         let mut crashes = Crashes::default();
         (0..200).for_each(|_| crashes.killed(SHORTEST));
-        assert_eq!(crashes.next(), Start { after: Duration::ZERO, degraded: false });
+        assert_eq!(next(crashes), (Duration::ZERO, false));
         (0..200).for_each(|_| crashes.killed(Duration::from_millis(49)));
-        assert_eq!(crashes.next(), Start { after: SHORTEST, degraded: false });
+        assert_eq!(next(crashes), (SHORTEST, false));
         crashes.died(false, Duration::ZERO);
-        assert_eq!(crashes.next(), Start { after: Duration::ZERO, degraded: false });
-        assert_eq!(crashes.count(), 1);
+        assert_eq!(next(crashes), (Duration::ZERO, false));
+        assert_eq!(crashes.normal, 1);
     }
 
     #[test]
     fn death_after_a_long_life_counts_as_the_first() {
         let mut crashes = after(8);
         crashes.died(false, SETTLED);
-        assert_eq!(crashes.next(), Start { after: Duration::ZERO, degraded: false });
+        assert_eq!(next(crashes), (Duration::ZERO, false));
         let mut crashes = after(8);
         crashes.settled();
-        assert_eq!(crashes.count(), 0);
+        assert_eq!(crashes.normal, 0);
     }
 }

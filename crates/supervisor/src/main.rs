@@ -10,7 +10,7 @@ use clap::Parser;
 use control::{Degraded, Recovery};
 use serde::Deserialize;
 use serde_json::Value;
-use supervisor::{CommandLine, Config, OnStop};
+use supervisor::{CommandLine, Config, OnStop, View};
 
 /// As the first argument: look whether the view at the path that follows answers.
 const PROBE: &str = "__probe";
@@ -39,7 +39,7 @@ struct Options {
     pressure: bool,
 
     /// Kill a worker that answers nothing for so long while requests wait: 2s, 500ms
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     watchdog: Duration,
 
     /// How requests that a dead worker had in hand are found again
@@ -79,27 +79,26 @@ fn run(options: Options) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(ansi).init();
     let mut worker = options.worker.into_iter();
     let program = worker.next().map(PathBuf::from).unwrap_or_default();
-    let config = Config {
-        mountpoint: supervisor::resolve(&options.mountpoint).with_context(|| {
-            format!("cannot find the mountpoint {}", options.mountpoint.display())
-        })?,
+    let mountpoint = supervisor::resolve(&options.mountpoint)
+        .with_context(|| format!("cannot find the mountpoint {}", options.mountpoint.display()))?;
+    let probe = std::env::current_exe().context("cannot find this program")?;
+    let view = View {
+        connections: View::usual(&mountpoint, options.pressure),
         runtime_dir: options.runtime_dir,
         subtype: options.subtype,
-        pressure: options.pressure,
-        worker: CommandLine { program: absolute(&program)?, arguments: worker.collect() },
-        guard: None,
-        probe: CommandLine {
-            program: std::env::current_exe().context("cannot find this program")?,
-            arguments: vec![PROBE.into()],
-        },
+        probe: CommandLine { program: probe, arguments: vec![PROBE.into()] },
         before_mount: None,
+    };
+    supervisor::run(Config {
+        view,
+        worker: CommandLine { program: absolute(&program)?, arguments: worker.collect() },
+        helpers: Vec::new(),
         watchdog: options.watchdog,
         recovery: options.in_flight,
         when_failing: options.when_failing,
         on_stop: options.on_stop,
         usr2_switches: false,
-    };
-    supervisor::run(config)?;
+    })?;
     Ok(())
 }
 
@@ -110,15 +109,4 @@ fn word<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, String> {
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("cannot find the worker {}", path.display()))
-}
-
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let (number, unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
-        Some(number) => (number, Duration::from_millis),
-        None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs),
-    };
-    match number.parse() {
-        Ok(0) | Err(_) => Err("no time: use a number with ms or s (500ms, 2s)".to_owned()),
-        Ok(number) => Ok(unit(number)),
-    }
 }

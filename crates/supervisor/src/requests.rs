@@ -3,17 +3,17 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use control::{Answer, PROTOCOL, Request, ToWorker};
+use children::{Phase, Worker};
+use control::{Answer, PROTOCOL, Request, ToWorker, Visitor};
 use serde_json::{Value, json};
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 
-use crate::desk::Visitor;
-use crate::ending::Ending;
-use crate::signals::Wish;
-use crate::store;
+use crate::config::OnStop;
+use crate::ending::How;
 use crate::supervisor::{Supervisor, after};
 
 /// As in `resview --version`.
-pub(crate) const VERSION: &str = match option_env!("RESVIEW_VERSION") {
+const VERSION: &str = match option_env!("RESVIEW_VERSION") {
     Some(version) => version,
     None => env!("CARGO_PKG_VERSION"),
 };
@@ -23,20 +23,24 @@ const REPORT_MAX: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     pub(crate) fn hear_signals(&mut self, now: Instant) {
-        for wish in self.signals.pending() {
-            match wish {
-                Wish::End => {
-                    self.begin_end(Ending::as_configured(self.config.on_stop), now);
+        for signal in self.signals.pending() {
+            match signal {
+                SIGUSR1 => self.reload(now),
+                SIGHUP if self.manager.is_there() => self.reload(now),
+                SIGUSR2 => self.switch_virtual(now),
+                _ => {
+                    let unmount = self.config.on_stop == OnStop::Unmount;
+                    self.begin_end(How::asked(unmount), None, now);
                 }
-                Wish::Upgrade => {
-                    store::reloading();
-                    if let Err(why) = self.upgrade(None, None, now) {
-                        tracing::warn!("no upgrade: {why}");
-                        store::ready(why);
-                    }
-                }
-                Wish::SwitchVirtual => self.switch_virtual(now),
             }
+        }
+    }
+
+    fn reload(&mut self, now: Instant) {
+        self.manager.reloading();
+        if let Err(why) = self.upgrade(None, None, now) {
+            tracing::warn!("no upgrade: {why}");
+            self.manager.ready(why);
         }
     }
 
@@ -47,17 +51,14 @@ impl Supervisor {
         // Nobody may be there to read them any more.
         let _ = writeln!(std::io::stderr(), "Switched into {mode}virtualization mode");
         self.holdings.virtual_ = on;
-        if let Some(store) = &self.store {
-            store.update(&self.holdings);
-        }
+        self.manager.keep(&self.holdings);
         for worker in self.serving.iter_mut().chain(&mut self.next) {
             worker.tell(&ToWorker::SetVirtual { on }, now);
         }
     }
 
     pub(crate) fn hear_visitors(&mut self, now: Instant) {
-        let retry = after(now, REPORT_MAX);
-        for (visitor, request) in self.desk.requests(now, retry) {
+        for (visitor, request) in self.desk.requests(now) {
             self.answer(visitor, request, now);
         }
         if self.asked.iter().any(|(_, until)| now >= *until) {
@@ -69,50 +70,49 @@ impl Supervisor {
         match request {
             Request::Status => {
                 self.asked.push((visitor, after(now, REPORT_MAX)));
-                match self.serving.as_mut().filter(|worker| worker.is_confirmed()) {
+                match self.serving.as_mut().filter(|worker| worker.phase() == Phase::Serving) {
                     Some(worker) => worker.tell(&ToWorker::Status, now),
                     None => self.report(&Value::Null),
                 }
             }
             Request::Upgrade { program } => {
                 if let Err(why) = self.upgrade(program, Some(visitor), now) {
-                    self.desk.answer(visitor, &Answer::Refused { why: why.to_owned() });
+                    self.desk.refuse(visitor, why);
                 }
             }
-            Request::Stop { unmount } => {
-                self.begin_end(Ending::asked_for(unmount, Some(visitor)), now);
-            }
+            Request::Stop { unmount } => self.begin_end(How::asked(unmount), Some(visitor), now),
             Request::TakeOver => {
-                let worker_pid = self.serving.as_ref().map(|worker| worker.pid());
+                let worker_pid = self.serving.as_ref().map(Worker::pid);
                 self.desk.hand_over(visitor, &self.holdings, worker_pid);
             }
-            Request::Release => self.begin_end(Ending::hand_over(visitor), now),
+            Request::Release => self.begin_end(How::HandOver, Some(visitor), now),
         }
+    }
+
+    /// Tells a visitor, if that is still there to take it.
+    pub(crate) fn tell(&self, visitor: Option<Visitor>, answer: &Answer) -> bool {
+        visitor.is_some_and(|visitor| self.desk.answer(visitor, answer).is_ok())
     }
 
     /// Answers all who asked how things are.
     pub(crate) fn report(&mut self, worker: &Value) {
         let report = json!({ "supervisor": self.own_report(), "worker": worker });
         for (visitor, _) in std::mem::take(&mut self.asked) {
-            self.desk.answer(visitor, &Answer::Report { report: report.clone() });
+            self.tell(Some(visitor), &Answer::Report { report: report.clone() });
         }
     }
 
     fn own_report(&self) -> Value {
-        let now = Instant::now();
-        let connections = self.holdings.connections.iter().map(|held| {
-            let state = &held.state;
-            json!({ "role": state.role, "mountpoint": state.mountpoint, "attached": state.attached })
-        });
+        let served = |worker: &Worker| worker.served(Instant::now()).unwrap_or_default();
         let worker = self.serving.as_ref().map(|worker| {
             json!({
                 "pid": worker.pid(),
-                "serving": worker.is_confirmed(),
+                "serving": worker.phase() == Phase::Serving,
                 "degraded": worker.degraded,
-                "served_s": worker.served(now).as_secs(),
+                "served_s": served(worker).as_secs(),
             })
         });
-        json!({
+        let mut report = json!({
             "pid": std::process::id(),
             "version": VERSION,
             "protocol": PROTOCOL,
@@ -120,15 +120,16 @@ impl Supervisor {
             "virtual": self.holdings.virtual_,
             "recovery": self.config.recovery,
             "watchdog_ms": u64::try_from(self.config.watchdog.as_millis()).unwrap_or(u64::MAX),
-            "connections": connections.collect::<Vec<_>>(),
+            "connections": self.holdings.estate().connections,
             "worker": worker,
-            "upgrading": self.trial.as_ref().is_some_and(|trial| !trial.is_done()),
-            "failing": self.crashes.next().degraded,
-            "deaths": self.counts.deaths,
-            "killed": self.counts.killed,
-            "upgrades": self.counts.upgrades,
-            "rolled_back": self.counts.rolled_back,
-            "last_death": self.counts.last_death,
-        })
+            "upgrading": self.trial.as_ref().is_some_and(|trial| !trial.done),
+            "failing": self.crashes.is_failing(),
+        });
+        if let (Value::Object(report), Ok(Value::Object(counts))) =
+            (&mut report, serde_json::to_value(&self.counts))
+        {
+            report.extend(counts);
+        }
+        report
     }
 }

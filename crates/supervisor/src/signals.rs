@@ -7,40 +7,25 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    End,
-    Upgrade,
-    SwitchVirtual,
-}
-
 #[derive(Debug)]
 pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
-    hup: Wish,
 }
 
 impl Signals {
     /// Takes over the signals, but for those that are ignored (nohup).
-    pub(crate) fn new(hup: Wish, usr2: bool) -> std::io::Result<Self> {
+    pub(crate) fn new(usr2: bool) -> std::io::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let wanted = [SIGTERM, SIGINT, SIGHUP, SIGUSR1].into_iter().chain(usr2.then_some(SIGUSR2));
         let wanted = wanted.filter(|&signal| !is_ignored(&status, signal));
         let (read, write) = UnixStream::pair()?;
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, wanted)?;
-        Ok(Self { delivery, hup })
+        Ok(Self { delivery })
     }
 
-    /// What came since the last call.
-    pub(crate) fn pending(&mut self) -> Vec<Wish> {
-        let wish = |signal| match signal {
-            SIGHUP => self.hup,
-            SIGUSR1 => Wish::Upgrade,
-            SIGUSR2 => Wish::SwitchVirtual,
-            _ => Wish::End,
-        };
-        self.delivery.pending().map(wish).collect()
+    /// Those that came since the last call.
+    pub(crate) fn pending(&mut self) -> impl Iterator<Item = i32> + use<> {
+        self.delivery.pending()
     }
 }
 

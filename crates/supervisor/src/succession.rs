@@ -1,22 +1,17 @@
-//! Who serves next: starts, hand-overs, deaths, upgrades and their way back.
+//! Who serves next. A first start, a crash, an upgrade, a degraded worker and a take-over are all
+//! the same step: the next worker is ready, whoever served is gone, the next is let go.
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use control::{Answer, Hello, Role};
+use children::{Phase, Program, Worker};
+use control::{Answer, Hello, ToWorker, Visitor};
+use inheritance::Former;
 
+use crate::config::Error;
 use crate::crashes::{Crashes, SETTLED};
-use crate::desk::Visitor;
-use crate::error::Error;
-use crate::mountpoint;
-use crate::predecessor::Pids;
-use crate::program::Program;
-use crate::start::Origin;
-use crate::store;
 use crate::supervisor::{Supervisor, after};
-use crate::worker::Worker;
 
 /// A program that has not proved itself yet.
 #[derive(Debug)]
@@ -26,15 +21,8 @@ pub(crate) struct Trial {
     /// Who wants to know.
     asker: Option<Visitor>,
     /// It has served, and that was said.
-    done: bool,
+    pub(crate) done: bool,
     deaths: u32,
-}
-
-impl Trial {
-    /// Whether the new program has served.
-    pub(crate) fn is_done(&self) -> bool {
-        self.done
-    }
 }
 
 /// A new program may die so often before the one before is taken again.
@@ -46,187 +34,149 @@ const LEAVING_MAX: usize = 64;
 impl Supervisor {
     /// Sees who is gone and who is ready, and goes on.
     pub(crate) fn succeed(&mut self, now: Instant) -> Result<(), Error> {
-        self.leaving.retain_mut(|worker| {
-            worker.hurry(now);
-            !worker.reap()
-        });
-        self.leaving.truncate(LEAVING_MAX);
-        if let Some(worker) = take_if_gone(&mut self.serving, now) {
-            self.lost(worker, now);
+        let goes_on = self.goes_on();
+        if self.next.is_none() && goes_on && self.start_at.is_some_and(|at| now >= at) {
+            self.start(now);
         }
-        if let Some(mut worker) = take_if_gone(&mut self.next, now) {
-            worker.reap();
-            let why = worker.why();
-            let (degraded, dismissed) = (worker.degraded, worker.dismissed);
-            self.leaving.push(worker);
-            if !dismissed {
-                self.failed(&why, degraded, now)?;
-            }
+        let workers = self.serving.iter_mut().chain(&mut self.next).chain(&mut self.leaving);
+        workers.for_each(|worker| worker.check_time(now));
+        self.leaving.retain_mut(|worker| !worker.reap());
+        self.leaving.truncate(LEAVING_MAX);
+        let gone = |worker: &mut Worker| worker.is_gone(now);
+        for worker in [self.serving.take_if(gone), self.next.take_if(gone)].into_iter().flatten() {
+            self.lost(worker, now)?;
         }
         self.confirm(now);
-        if !self.goes_on() {
-            return Ok(());
-        }
-        match (&mut self.serving, &self.next) {
-            (Some(serving), Some(next)) if next.is_ready() => {
-                serving.stop(self.config.watchdog, now);
-            }
-            (None, Some(next)) if next.is_ready() => self.go(now)?,
-            (_, None) if self.start_at.is_some_and(|at| now >= at) => self.start(now)?,
+        let is_ready = self.next.as_ref().is_some_and(|next| next.phase() == Phase::Ready);
+        match &mut self.serving {
+            Some(serving) if is_ready && goes_on => serving.stop(self.config.watchdog, now),
+            None if is_ready && goes_on => self.go(now)?,
             _ => {}
         }
         Ok(())
     }
 
     /// Starts the next worker. While one serves, it is a normal one.
-    fn start(&mut self, now: Instant) -> Result<(), Error> {
+    fn start(&mut self, now: Instant) {
         self.start_at = None;
-        let degraded = self.serving.is_none() && self.crashes.next().degraded;
+        let degraded = self.serving.is_none() && self.crashes.is_failing();
         let hello = Hello {
             estate: self.holdings.estate_for_worker(),
             recovery: self.config.recovery,
             degraded: degraded.then_some(self.config.when_failing),
         };
-        match Worker::start(&self.program, hello, &self.holdings, now) {
-            Ok(worker) => {
-                tracing::debug!(worker = worker.pid(), degraded, "started a worker");
-                self.next = Some(worker);
-                Ok(())
-            }
-            Err(why) => self.failed(&why, degraded, now),
-        }
+        self.next = Some(Worker::start(&self.program, hello, &self.holdings, now));
     }
 
     /// Lets the next one serve. Nobody else does any more, or will when this returns.
     fn go(&mut self, now: Instant) -> Result<(), Error> {
-        let Some(mut worker) = self.next.take() else { return Ok(()) };
-        match self.origin.take() {
-            Some(Origin::Predecessor(predecessor)) => {
-                let (clean, attached) = predecessor.release(&self.config)?;
-                self.recover = !clean;
-                self.attached(&attached);
-            }
-            Some(Origin::Store) => self.recover = true,
-            Some(Origin::New) | None => {}
+        if let Some(former) = &self.former {
+            let released = former.release(self.config.watchdog)?;
+            self.recover = !released.clean;
+            self.holdings.attached(&released.attached);
         }
-        self.attach()?;
-        let attach = self.holdings.roles(false);
-        tracing::info!(worker = worker.pid(), recover = self.recover, "a worker serves");
-        worker.go(std::mem::take(&mut self.recover), attach, Instant::now());
-        Pids::write(&self.config.runtime_dir, worker.pid());
+        inheritance::put_in_place(&mut self.holdings)?;
+        self.manager.keep(&self.holdings);
+        self.former = None;
+        let recover = std::mem::take(&mut self.recover);
+        let Some(mut worker) = self.next.take() else { return Ok(()) };
+        tracing::info!(worker = worker.pid(), recover, "a worker serves");
+        // A release may have taken a while.
+        let go = ToWorker::Go { recover, attach: self.holdings.roles(false) };
+        worker.go(&go, Instant::now());
+        self.home.note(worker.pid());
         self.serving = Some(worker);
         self.announced = false;
-        self.watch_anew();
+        self.watch_anew(now);
         self.schedule(now);
-        Ok(())
-    }
-
-    /// Puts the shared tree in its place. All others lie on it: that is for the worker to do.
-    fn attach(&mut self) -> Result<(), Error> {
-        let shared = self.holdings.connection(Role::Shared);
-        let mount = shared.and_then(|held| Some((held.mount.as_ref()?, &held.state.mountpoint)));
-        if let Some((mount, mountpoint)) = mount {
-            // A supervisor may have died before it could write down that it had done so.
-            if !mountpoint::is_attached(mount) {
-                fuse::attach(mount.as_fd(), mountpoint)?;
-            }
-            self.attached(&[Role::Shared]);
-        }
         Ok(())
     }
 
     /// When the next worker starts if nothing happens.
     fn schedule(&mut self, now: Instant) {
         self.start_at = match &self.serving {
-            None => Some(after(now, self.crashes.next().after)),
+            None => Some(after(now, self.crashes.delay())),
             Some(worker) if worker.degraded => Some(after(now, self.crashes.retry())),
             Some(_) => None,
         };
     }
 
-    /// The one that served is gone.
-    fn lost(&mut self, mut worker: Worker, now: Instant) {
-        self.recover = !worker.stopped;
+    /// A worker is gone, whether it served or was to be next: from which program is the one after it,
+    /// and when?
+    fn lost(&mut self, mut worker: Worker, now: Instant) -> Result<(), Error> {
         worker.reap();
-        if !worker.dismissed && worker.was_killed_by_others() {
-            let (why, served) = (worker.why(), worker.served(now));
-            tracing::warn!(worker = worker.pid(), ?served, "a worker was killed: {why}");
-            self.counts.deaths += 1;
-            self.counts.last_death = Some(why);
-            self.crashes.killed(served);
-            self.schedule(now);
-        } else if !worker.dismissed {
-            let (why, served) = (worker.why(), worker.served(now));
-            tracing::error!(worker = worker.pid(), ?served, "a worker is dead: {why}");
-            self.died(&why, worker.degraded, served);
-            if let Some(trial) = &mut self.trial
-                && Rc::ptr_eq(&worker.program, &self.program)
-            {
-                trial.deaths += 1;
-                if trial.deaths >= TRIES {
-                    self.roll_back(&format!("it dies: {why}"));
-                }
+        let (why, served) = (worker.why(), worker.served(now));
+        self.recover |= worker.is_unclean();
+        match (served, &self.trial, &self.former) {
+            _ if worker.is_dismissed() => {}
+            (None, Some(Trial { done: false, .. }), _) => self.roll_back(&why),
+            (None, _, Some(Former::Nobody | Former::Living(_))) => {
+                return Err(Error::Worker { program: self.program.path().to_owned(), why });
             }
+            _ => self.died(&worker, &why, served),
+        }
+        if !worker.is_dismissed() {
             self.schedule(now);
         }
         self.leaving.push(worker);
-    }
-
-    /// One that was to be next is gone.
-    fn failed(&mut self, why: &str, degraded: bool, now: Instant) -> Result<(), Error> {
-        let program = self.program.path();
-        tracing::error!("a worker does not come up from {}: {why}", program.display());
-        if self.trial.as_ref().is_some_and(|trial| !trial.done) {
-            self.roll_back(why);
-        } else if matches!(self.origin, Some(Origin::New | Origin::Predecessor(_))) {
-            let program = program.to_owned();
-            return Err(Error::Worker { program, why: why.to_owned() });
-        } else {
-            self.died(why, degraded, Duration::ZERO);
-        }
-        self.schedule(now);
         Ok(())
     }
 
-    fn died(&mut self, why: &str, degraded: bool, served: Duration) {
+    fn died(&mut self, worker: &Worker, why: &str, served: Option<Duration>) {
+        let program = worker.program.path().display();
+        tracing::error!(worker = worker.pid(), %program, ?served, "a worker is dead: {why}");
         self.counts.deaths += 1;
+        self.counts.killed += u64::from(worker.was_killed());
         self.counts.last_death = Some(why.to_owned());
-        let before = self.crashes.next().degraded;
-        self.crashes.died(degraded, served);
-        if self.crashes.next().degraded && !before {
-            let deaths = self.crashes.count();
-            tracing::error!(deaths, "workers keep dying; degraded ones serve meanwhile");
-            store::status("Workers keep dying; a degraded one serves");
+        if let Some(served) = served.filter(|_| worker.was_killed_by_others()) {
+            return self.crashes.killed(served);
+        }
+        let before = self.crashes.is_failing();
+        self.crashes.died(worker.degraded, served.unwrap_or_default());
+        if self.crashes.is_failing() && !before {
+            tracing::error!("workers keep dying; degraded ones serve meanwhile");
+            self.manager.status("Workers keep dying; a degraded one serves");
+        }
+        if let Some(trial) = &mut self.trial
+            && Rc::ptr_eq(&worker.program, &self.program)
+        {
+            trial.deaths += 1;
+            if trial.deaths >= TRIES {
+                self.roll_back(&format!("dies: {why}"));
+            }
         }
     }
 
     /// Says that the worker serves, and believes in it after a while.
     fn confirm(&mut self, now: Instant) {
-        let Some(worker) = self.serving.as_ref().filter(|worker| worker.is_confirmed()) else {
+        let Some(worker) = self.serving.as_ref().filter(|worker| worker.phase() == Phase::Serving)
+        else {
             return;
         };
         let degraded = worker.degraded;
-        let settled = !degraded && worker.served(now) >= SETTLED;
+        let settled = !degraded && worker.served(now) >= Some(SETTLED);
         // Ready means all of the view. A mount that cannot be put in its place ends the worker.
         if !self.announced && self.holdings.roles(false).is_empty() {
             self.announced = true;
-            self.lock = None;
-            store::ready(if degraded { "Serving, degraded" } else { "Serving" });
-            let path = self.program.path().to_owned();
-            if let Some(trial) = self.trial.as_mut().filter(|trial| !trial.done) {
-                trial.done = true;
-                self.counts.upgrades += 1;
-                let old = trial.previous.path().to_owned();
-                tracing::info!(old = %old.display(), new = %path.display(), "upgraded");
-                if let Some(asker) = trial.asker.take() {
-                    self.desk.answer(asker, &Answer::Done { old, new: path });
-                }
-            }
+            self.home.settle();
+            self.manager.ready(if degraded { "Serving, degraded" } else { "Serving" });
+            self.passed();
         }
         if settled {
             self.crashes.settled();
             self.trial.take_if(|trial| trial.done);
         }
+    }
+
+    /// The program on trial serves.
+    fn passed(&mut self) {
+        let new = self.program.path().to_owned();
+        let Some(trial) = self.trial.as_mut().filter(|trial| !trial.done) else { return };
+        trial.done = true;
+        let (old, asker) = (trial.previous.path().to_owned(), trial.asker.take());
+        tracing::info!(old = %old.display(), new = %new.display(), "upgraded");
+        self.counts.upgrades += 1;
+        self.tell(asker, &Answer::Done { old, new });
     }
 
     /// Starts a worker of another program, or of what is at the program's path by now; the one that
@@ -243,7 +193,7 @@ impl Supervisor {
         if self.ending.is_some() {
             return Err("the daemon is ending");
         }
-        if self.origin.is_some() || self.trial.as_ref().is_some_and(|trial| !trial.done) {
+        if self.former.is_some() || matches!(self.trial, Some(Trial { done: false, .. })) {
             return Err("a start or an upgrade is under way; try again when it is done");
         }
         self.dismiss_next(now);
@@ -259,14 +209,13 @@ impl Supervisor {
     /// Takes the program before.
     fn roll_back(&mut self, why: &str) {
         let Some(trial) = self.trial.take() else { return };
+        let program = trial.previous.path().display();
+        tracing::error!(%program, "back to the program before: the new one {why}");
         self.counts.rolled_back += 1;
-        tracing::error!(program = %trial.previous.path().display(), "back to the program before");
+        self.tell(trial.asker, &Answer::RolledBack { why: why.to_owned() });
         self.program = trial.previous;
         self.crashes = Crashes::default();
-        if let Some(asker) = trial.asker {
-            self.desk.answer(asker, &Answer::RolledBack { why: why.to_owned() });
-        }
-        store::ready("The upgrade failed; the program before serves");
+        self.manager.ready("The upgrade failed; the program before serves");
     }
 
     /// Gives up the one that is to be next.
@@ -276,9 +225,4 @@ impl Supervisor {
             self.leaving.push(next);
         }
     }
-}
-
-fn take_if_gone(worker: &mut Option<Worker>, now: Instant) -> Option<Worker> {
-    worker.as_mut()?.check_time(now);
-    worker.take_if(|worker| worker.is_gone(now))
 }

@@ -1,40 +1,37 @@
 //! The loop: wait, hear everybody, see who is where, go on.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use control::{Holdings, Listener, Role};
+use children::{Helper, Phase, Program, Worker};
+use control::{Desk, FromWorker, Holdings, Listener, Role, Visitor};
+use inheritance::{Former, Home, Inheritance, Manager};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::Serialize;
 
-use crate::config::{Config, Ended};
+use crate::config::{Config, Ended, Error};
 use crate::crashes::Crashes;
-use crate::desk::{Desk, Visitor};
-use crate::ending::Ending;
-use crate::error::Error;
-use crate::guard::Guard;
-use crate::program::Program;
+use crate::ending::{Ending, How};
 use crate::signals::Signals;
-use crate::start::{self, Origin, Start};
-use crate::store::{self, Store};
 use crate::succession::Trial;
-use crate::watch::{self, Verdict, Watch};
-use crate::worker::{News, Worker};
+use crate::watch::{self, Watch};
 
 /// Everything there is. At most one worker serves, and one is next.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) config: Config,
     pub(crate) holdings: Holdings,
-    pub(crate) store: Option<Store>,
+    pub(crate) manager: Manager,
+    pub(crate) home: Home,
     pub(crate) desk: Desk,
     pub(crate) signals: Signals,
-    pub(crate) guard: Option<Guard>,
-    /// Held until the first worker serves.
-    pub(crate) lock: Option<OwnedFd>,
     /// Who served before; `None` once a worker of ours has been let go.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) former: Option<Former>,
     /// What workers are started from.
     pub(crate) program: Rc<Program>,
     pub(crate) trial: Option<Trial>,
@@ -53,16 +50,17 @@ pub(crate) struct Supervisor {
     /// Visitors that wait for the worker's report, and until when.
     pub(crate) asked: Vec<(Visitor, Instant)>,
     pub(crate) ending: Option<Ending>,
-    watches: Vec<(Role, Watch)>,
-    next_look: Instant,
+    helpers: Vec<Helper>,
+    watches: BTreeMap<Role, Watch>,
+    pub(crate) next_look: Instant,
 }
 
 /// Since the start of this supervisor.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Counts {
     /// Workers that died, those killed among them.
     pub(crate) deaths: u64,
-    /// Workers that were killed because they answered nothing.
+    /// Workers that the supervisor killed: they answered nothing, or talked nonsense.
     pub(crate) killed: u64,
     /// Programs that were replaced.
     pub(crate) upgrades: u64,
@@ -73,43 +71,59 @@ pub(crate) struct Counts {
 }
 
 impl Supervisor {
-    pub(crate) fn new(config: Config, signals: Signals, start: Start) -> Result<Self, Error> {
-        let Start { mut holdings, origin, stored, lock } = start;
-        let listener = holdings
-            .listener
-            .try_clone()
-            .map_err(|_| Error::System { what: "copy a descriptor", errno: Errno::MFILE })?;
-        let guard =
-            config.guard.clone().map(|guard| Guard::new(guard, &mut holdings)).transpose()?;
+    pub(crate) fn new(
+        config: Config,
+        signals: Signals,
+        Inheritance { mut holdings, former, manager, home }: Inheritance,
+    ) -> Result<Self, Error> {
+        let listener = holdings.listener.try_clone().map_err(Error::System)?;
+        let helpers = config.helpers.iter().map(|helper| {
+            let kept = if helper.outlives { &mut holdings.guard } else { &mut None };
+            let (_, new) = pipe_with(PipeFlags::CLOEXEC)?;
+            let pipe = kept.get_or_insert(new).try_clone()?;
+            Ok(Helper::new(helper.command.clone(), pipe))
+        });
+        let helpers = helpers.collect::<io::Result<_>>().map_err(Error::System)?;
         let now = Instant::now();
         Ok(Self {
-            store: store::is_managed().then(|| Store::fill(&holdings, stored)).transpose()?,
             desk: Desk::new(Listener::adopt(listener)),
-            signals,
-            guard,
-            lock: Some(lock),
-            origin: Some(origin),
             program: Rc::new(Program::new(config.worker.clone())),
+            former: Some(former),
+            start_at: Some(now),
+            next_look: now,
             trial: None,
             serving: None,
             next: None,
             leaving: Vec::new(),
-            start_at: Some(now),
             recover: false,
             announced: false,
             crashes: Crashes::default(),
             counts: Counts::default(),
             asked: Vec::new(),
             ending: None,
-            watches: Vec::new(),
-            next_look: now,
+            watches: BTreeMap::new(),
             config,
             holdings,
+            manager,
+            home,
+            signals,
+            helpers,
         })
     }
 
     /// Turns until the end.
-    pub(crate) fn run(&mut self) -> Result<Ended, Error> {
+    pub(crate) fn run(mut self) -> Result<Ended, Error> {
+        self.manager.keep(&self.holdings);
+        let ended = self.turns();
+        if ended.is_err() {
+            self.give_up();
+        }
+        let helpers = self.helpers.iter().zip(&self.config.helpers);
+        helpers.filter(|(_, told)| !told.outlives).for_each(|(helper, _)| helper.end());
+        ended
+    }
+
+    fn turns(&mut self) -> Result<Ended, Error> {
         loop {
             if let Some(ended) = self.turn(Instant::now())? {
                 return Ok(ended);
@@ -118,143 +132,115 @@ impl Supervisor {
         }
     }
 
-    /// Does everything that is to be done now, without waiting. Which end this
-    /// is, if it is.
+    /// Does everything that is to be done now, without waiting. Which end this is, if it is.
     fn turn(&mut self, now: Instant) -> Result<Option<Ended>, Error> {
         self.hear_signals(now);
         self.hear_workers(now);
         // Until then the socket's visitors are the predecessor's.
-        if self.origin.is_none() {
+        if self.former.is_none() {
             self.hear_visitors(now);
         }
         if now >= self.next_look {
-            self.next_look = now + watch::interval(self.config.watchdog);
+            self.next_look = after(now, watch::interval(self.config.watchdog));
             self.look(now)?;
         }
         self.succeed(now)?;
-        self.end(now)
+        let ended = self.end(now)?;
+        self.manager.send_what_waits(&self.holdings);
+        Ok(ended)
     }
 
     /// Waits for a signal, a message, a death, or the time of the next thing to do.
     fn wait(&self) -> Result<(), Error> {
-        let until = self.start_at.map_or(self.next_look, |start| start.min(self.next_look));
+        let start = self.start_at.filter(|_| self.next.is_none() && self.goes_on());
+        let until = start.map_or(self.next_look, |start| start.min(self.next_look));
         let left = until.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).unwrap_or_default();
         let poll_in = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut fds: Vec<_> = self.sources().into_iter().map(poll_in).collect();
+        let mut fds: Vec<_> = self.sources().map(poll_in).collect();
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(Error::System { what: "wait", errno }),
+            Err(errno) => Err(Error::System(errno.into())),
         }
     }
 
-    fn sources(&self) -> Vec<BorrowedFd<'_>> {
-        let mut sources = vec![self.signals.as_fd()];
-        if self.origin.is_none() {
-            sources.extend(self.desk.sources());
-        }
+    fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let workers = self.serving.iter().chain(&self.next).chain(&self.leaving);
-        sources.extend(workers.flat_map(Worker::sources));
-        sources
+        let visitors = self.former.is_none().then(|| self.desk.sources());
+        [self.signals.as_fd()]
+            .into_iter()
+            .chain(workers.flat_map(Worker::sources))
+            .chain(visitors.into_iter().flatten())
     }
 
     fn hear_workers(&mut self, now: Instant) {
-        let news = self.serving.as_mut().map(|worker| worker.listen(now)).unwrap_or_default();
-        for news in news {
+        // The next has nothing to say that concerns others.
+        self.next.iter_mut().for_each(|next| drop(next.listen(now)));
+        for news in self.serving.as_mut().map(|worker| worker.listen(now)).unwrap_or_default() {
             match news {
-                News::Attached(roles) => self.attached(&roles),
-                News::Report(report) => self.report(&report),
+                FromWorker::Serving { attached } => {
+                    self.holdings.attached(&attached);
+                    self.manager.keep(&self.holdings);
+                }
+                FromWorker::StatusReport { report } => self.report(&report),
+                _ => {}
             }
         }
-        if let Some(next) = &mut self.next {
-            next.listen(now); // it has nothing to say that concerns others
-        }
     }
 
-    /// Mounts are in their place.
-    pub(crate) fn attached(&mut self, roles: &[Role]) {
-        self.holdings.attached(roles);
-        if let Some(store) = &self.store {
-            store.update(&self.holdings);
-        }
-    }
-
-    /// Looks whether the connections are there, and whether the worker answers.
+    /// Looks whether the helpers run, the connections are there, and the worker answers.
     fn look(&mut self, now: Instant) -> Result<(), Error> {
-        if let Some(guard) = &mut self.guard {
-            guard.look(&self.holdings, now);
-        }
         if !self.goes_on() {
             return Ok(()); // a worker that stops has a deadline of its own
         }
-        let (mut gone, mut spoilt, mut stuck) = (Vec::new(), Vec::new(), None);
+        if self.former.is_none() {
+            self.helpers.iter_mut().for_each(|helper| helper.look(now));
+        }
+        // Its period begins when it serves; before, a deadline of its own holds.
+        let watched = self.serving.as_mut().filter(|worker| worker.phase() == Phase::Serving);
+        if watched.is_none() {
+            self.watches.clear();
+        }
+        let (mut gone, mut stuck) = (None, None);
         for held in &mut self.holdings.connections {
             let role = held.state.role;
-            let Ok(pending) = fuse::has_pending(held.device.as_fd()) else {
-                gone.push(role);
-                continue;
-            };
-            let Ok(glance) = fuse::glance(held.journal.as_fd()) else {
-                held.journal = start::new_journal()?;
-                spoilt.extend(Holdings::names(role));
-                stuck = Some(format!("has spoilt the journal of {}", role.name()));
-                continue;
-            };
-            if let Some((_, watch)) = self.watches.iter_mut().find(|(of, _)| *of == role) {
-                stuck = complaint(watch.look(&glance, pending), role).or(stuck);
-            }
-        }
-        self.lose(&gone, now);
-        self.store_anew(spoilt);
-        match self.serving.as_mut().filter(|worker| worker.is_confirmed()) {
-            Some(worker) => {
-                if let Some(why) = stuck {
-                    self.counts.killed += 1;
-                    worker.kill(&why, now);
+            match (fuse::has_pending(held.device.as_fd()), fuse::glance(held.journal.as_fd())) {
+                (Err(_), _) => gone = gone.or(Some(role)),
+                (Ok(_), Err(_)) => {
+                    held.journal = inheritance::new_journal()?;
+                    self.manager.forget(Holdings::names(role));
+                    stuck = Some(format!("has spoilt the journal of {}", role.name()));
+                }
+                (Ok(pending), Ok(glance)) => {
+                    let why = self.watches.entry(role).or_default().look(&glance, pending);
+                    stuck = why.map(|why| format!("{why} of {}", role.name())).or(stuck);
                 }
             }
-            // Its period begins when it serves: before, it may have hundreds of triggers to set.
-            None => self.watch_anew(),
+        }
+        if let Some((worker, why)) = watched.zip(stuck) {
+            worker.kill(&why, now);
+        }
+        if let Some(role) = gone {
+            self.lose(role, now);
         }
         Ok(())
     }
 
     /// A new worker has its whole period.
-    pub(crate) fn watch_anew(&mut self) {
-        let roles = self.holdings.connections.iter().map(|held| held.state.role);
-        self.watches = roles.map(|role| (role, Watch::default())).collect();
+    pub(crate) fn watch_anew(&mut self, now: Instant) {
+        self.watches.clear();
+        self.next_look = now;
     }
 
     /// Somebody else has unmounted.
-    fn lose(&mut self, gone: &[Role], now: Instant) {
-        if gone.contains(&Role::Shared) {
-            self.begin_end(Ending::unmounted(), now);
-        } else if let Some(role) = gone.first() {
-            tracing::warn!("the {} files were unmounted by somebody else", role.name());
-            self.holdings.connections.retain(|held| held.state.role != *role);
-            self.store_anew(Holdings::names(*role).into());
+    fn lose(&mut self, role: Role, now: Instant) {
+        if role == Role::Shared {
+            return self.begin_end(How::Unmounted, None, now);
         }
-    }
-
-    /// Has the service manager keep what there is now, and not what it has by these names.
-    fn store_anew(&self, names: Vec<String>) {
-        if let Some(store) = self.store.as_ref().filter(|_| !names.is_empty()) {
-            store::forget(names);
-            store.update(&self.holdings);
-            store.keep(&self.holdings);
-        }
-    }
-}
-
-/// What is wrong with a worker.
-fn complaint(verdict: Verdict, role: Role) -> Option<String> {
-    let role = role.name();
-    match verdict {
-        Verdict::Well => None,
-        Verdict::Stuck { thread, unique } => {
-            Some(format!("does not answer request {unique} of {role} in thread {thread}"))
-        }
-        Verdict::Idle => Some(format!("answers no request of {role}, and some wait")),
+        tracing::warn!("the {} files were unmounted by somebody else", role.name());
+        self.holdings.connections.retain(|held| held.state.role != role);
+        self.manager.forget(Holdings::names(role));
+        self.manager.keep(&self.holdings);
     }
 }
 

@@ -3,7 +3,6 @@
 //! Looks are counted, not clocks read: where the whole machine stood still for a while, nobody is
 //! killed for it.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use fuse::{Glance, MAX_THREADS};
@@ -25,39 +24,27 @@ pub(crate) struct Watch {
     waiting: (u64, u32),
 }
 
-/// What to think of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It answers, or has nothing to answer.
-    Well,
-    /// A thread does not get done with a request.
-    Stuck {
-        /// Which thread.
-        thread: usize,
-        /// The request's number.
-        unique: NonZeroU64,
-    },
-    /// Requests wait, and none is answered.
-    Idle,
-}
-
 impl Watch {
-    /// Looks once more. `pending`: requests wait that nobody has read.
-    pub(crate) fn look(&mut self, glance: &Glance, pending: bool) -> Verdict {
-        let (answered, looks) = self.waiting;
-        let looks =
-            if pending && answered == glance.answered { looks.saturating_add(1) } else { 0 };
-        self.waiting = (glance.answered, looks);
+    /// Looks once more; what is wrong with the worker. `pending`: requests wait that nobody has read.
+    pub(crate) fn look(&mut self, glance: &Glance, pending: bool) -> Option<String> {
+        let idle = pending && self.waiting.0 == glance.answered;
+        self.waiting = (glance.answered, if idle { self.waiting.1.saturating_add(1) } else { 0 });
         for ((last, looks), unique) in self.in_hand.iter_mut().zip(glance.in_hand) {
             let unique = unique.unwrap_or(0);
             *looks = if unique == *last { looks.saturating_add(1) } else { 0 };
             *last = unique;
         }
-        let stuck = self.in_hand.iter().enumerate().find_map(|(thread, &(unique, looks))| {
-            let unique = NonZeroU64::new(unique)?;
-            (looks >= INTERVALS).then_some(Verdict::Stuck { thread, unique })
-        });
-        stuck.unwrap_or(if looks >= INTERVALS { Verdict::Idle } else { Verdict::Well })
+        let mut in_hand = self.in_hand.iter().enumerate();
+        let stuck = in_hand.find(|(_, (unique, looks))| *unique != 0 && *looks >= INTERVALS);
+        match stuck {
+            Some((thread, (unique, _))) => {
+                Some(format!("does not answer request {unique}, in thread {thread},"))
+            }
+            None if self.waiting.1 >= INTERVALS => {
+                Some("answers none of the requests that wait".to_owned())
+            }
+            None => None,
+        }
     }
 }
 
@@ -73,8 +60,8 @@ mod tests {
         glance
     }
 
-    /// The verdict after each look.
-    fn verdicts(looks: impl IntoIterator<Item = (Glance, bool)>) -> Vec<Verdict> {
+    /// What is wrong after each look.
+    fn verdicts(looks: impl IntoIterator<Item = (Glance, bool)>) -> Vec<Option<String>> {
         let mut watch = Watch::default();
         looks.into_iter().map(|(glance, pending)| watch.look(&glance, pending)).collect()
     }
@@ -82,33 +69,34 @@ mod tests {
     #[test]
     fn request_in_one_hand_for_a_whole_period_is_stuck_though_others_are_answered() {
         let seen = verdicts((0..6).map(|look| (glance(look, &[0, 7, look + 100]), false)));
-        let stuck = Verdict::Stuck { thread: 1, unique: NonZeroU64::new(7).unwrap() };
-        assert_eq!(seen[..4], [Verdict::Well; 4]);
-        assert_eq!(seen[4..], [stuck, stuck]);
+        assert_eq!(seen[..4], [const { None }; 4]);
+        for said in &seen[4..] {
+            assert!(said.as_ref().unwrap().contains("request 7, in thread 1"), "{said:?}");
+        }
     }
 
     #[test]
     fn requests_that_wait_while_none_is_answered_make_it_idle() {
         let seen = verdicts((0..6).map(|_| (glance(3, &[]), true)));
-        assert_eq!(seen[..4], [Verdict::Well; 4]);
-        assert_eq!(seen[5], Verdict::Idle);
+        assert_eq!(seen[..4], [const { None }; 4]);
+        assert!(seen[5].as_ref().unwrap().contains("none of the requests"), "{seen:?}");
     }
 
     #[test]
     fn busy_worker_with_a_queue_is_well() {
         let seen = verdicts((0..20).map(|look| (glance(look, &[look + 1]), true)));
-        assert!(seen.iter().all(|&verdict| verdict == Verdict::Well));
+        assert!(seen.iter().all(Option::is_none));
     }
 
     #[test]
     fn nothing_to_do_is_well_for_ever() {
         let seen = verdicts((0..20).map(|_| (glance(9, &[]), false)));
-        assert!(seen.iter().all(|&verdict| verdict == Verdict::Well));
+        assert!(seen.iter().all(Option::is_none));
     }
 
     #[test]
     fn queue_that_was_empty_in_between_starts_the_period_anew() {
         let seen = verdicts((0..20).map(|look| (glance(9, &[]), look % 4 != 3)));
-        assert!(seen.iter().all(|&verdict| verdict == Verdict::Well));
+        assert!(seen.iter().all(Option::is_none));
     }
 }

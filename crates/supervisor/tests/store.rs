@@ -173,6 +173,37 @@ fn pressure_files_that_were_not_mounted_yet_are_when_all_processes_were_killed()
     });
 }
 
+/// A service manager that hangs must not keep readers waiting: its socket takes a few messages.
+#[test]
+fn service_manager_that_reads_nothing_does_not_stop_the_supervisor() {
+    isolated("service_manager_that_reads_nothing_does_not_stop_the_supervisor", || {
+        let place = Place::new();
+        let mut manager = Manager::new(&place);
+        let mut supervisor = manager.spawn(&place, &["--pressure"]);
+        until("it serves", || place.try_status().is_some());
+        let reader = Reader::start(place.file("hello"));
+        let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+        for _ in 0..queue.trim().parse::<u32>().unwrap() {
+            let worker = place.worker_pid();
+            supervisor.signal(Signal::HUP);
+            until("the upgrade", || place.worker_pid() != worker);
+        }
+        let worker = place.worker_pid();
+        kill(worker, Signal::STOP);
+        reader.reads_on();
+        assert_ne!(place.worker_pid(), worker);
+        // It hears of everything that counts when it reads again.
+        manager.hears("READY=1");
+        until("it has everything", || {
+            manager.hear();
+            manager.store.len() == 6
+        });
+        reader.end();
+        supervisor.signal(Signal::TERM);
+        assert!(supervisor.end().success());
+    });
+}
+
 /// A store of a view that is not mounted any more.
 #[test]
 fn view_that_was_unmounted_while_nobody_served_is_mounted_anew() {

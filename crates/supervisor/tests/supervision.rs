@@ -10,9 +10,11 @@ use std::os::unix::process::CommandExt;
 
 use common::reader::Reader;
 use common::{Place, Supervisor, isolated, kill, refusal, until};
-use control::{Answer, Request, socket_path};
+use control::{Answer, Degraded, Recovery, Request, socket_path};
+use rustix::mount::mount_bind;
 use rustix::net::SendFlags;
 use rustix::process::Signal;
+use supervisor::{CommandLine, Config, Helper, OnStop, View};
 
 #[test]
 #[ignore = "the process that serves in the other tests"]
@@ -144,6 +146,29 @@ fn stopped_worker_is_killed_and_replaced() {
         reader.end();
         let status = place.status();
         assert!(status["killed"].as_u64() >= Some(1), "{status}");
+    });
+}
+
+/// No watch is kept over it yet, but it has a time limit.
+#[test]
+fn worker_that_hangs_before_it_says_that_it_serves_is_replaced() {
+    isolated("worker_that_hangs_before_it_says_that_it_serves_is_replaced", || {
+        let place = Place::new();
+        let _supervisor = place.start(&[]);
+        let reader = Reader::start(place.file("hello"));
+        let first = place.worker_pid();
+        fs::write(place.path("worker.behaviour"), "hang after go").unwrap();
+        kill(first, Signal::KILL);
+        until("one that hangs was let go", || {
+            let worker = place.status()["worker"].clone();
+            worker["serving"] == false && worker["pid"] != first
+        });
+        fs::write(place.path("worker.behaviour"), "").unwrap();
+        reader.reads_on();
+        reader.end();
+        let status = place.status();
+        assert_eq!((&status["killed"], &status["deaths"]), (&1.into(), &2.into()), "{status}");
+        assert_eq!(status["last_death"], "does not begin to serve");
     });
 }
 
@@ -351,6 +376,53 @@ fn second_start_that_fails_leaves_the_first_alone() {
     });
 }
 
+/// Containers may have it still, so that it must go on, but nobody must be told that all is well.
+#[test]
+fn start_says_ready_with_nothing_mounted_after_somebody_unmounted_the_running_ones_view() {
+    isolated("start_says_ready_with_nothing_mounted", || {
+        let place = Place::new();
+        let mut supervisor = place.start(&[]);
+        let container = place.path("container");
+        fs::create_dir(&container).unwrap();
+        mount_bind(place.mountpoint(), &container).unwrap();
+        fuse::unmount(&place.mountpoint()).unwrap();
+        let reader = Reader::start(container.join("hello"));
+        let worker = place.worker_pid();
+        let said = refusal(place.command(&[]));
+        assert!(said.contains("resview stop"), "{said}");
+        reader.reads_on();
+        supervisor.kill();
+        let said = refusal(place.command(&[]));
+        assert!(said.contains("resview stop"), "{said}");
+        assert!(place.is_alive(worker), "it was left alone");
+        reader.reads_on();
+        reader.end();
+        // As `resview stop`.
+        let client = place.client();
+        client.take_over(common::HANG).unwrap();
+        client.release(common::HANG).unwrap();
+        fuse::unmount(&container).unwrap();
+        let _supervisor = place.start(&[]);
+        assert_eq!((place.mounts(), text(place.file("degraded")).as_str()), (1, "false"));
+    });
+}
+
+#[test]
+fn connection_that_the_predecessor_had_not_is_made_at_the_take_over() {
+    isolated("connection_that_the_predecessor_had_not_is_made_at_the_take_over", || {
+        let place = Place::new();
+        let mut first = place.start(&[]);
+        let reader = Reader::start(place.file("hello"));
+        let _second = place.start(&["--pressure"]);
+        assert!(first.end().success());
+        until("the pressure files are there", || {
+            place.status()["connections"][1]["attached"] == true
+        });
+        assert_eq!(fs::read(place.file("proc/pressure/hello")).unwrap(), common::worker::HELLO);
+        reader.end();
+    });
+}
+
 #[test]
 fn successor_that_dies_while_it_takes_over_changes_nothing() {
     isolated("successor_that_dies_while_it_takes_over_changes_nothing", || {
@@ -402,7 +474,7 @@ fn worker_that_fails_at_the_first_start_leaves_nothing_mounted() {
         let said = refusal(place.command(&["--pressure"]));
         assert!(said.contains("no wish to"), "{said}");
         assert_eq!(place.mounts(), 0);
-        assert!(!socket_path(&place.runtime_dir()).exists());
+        assert!(!place.runtime_dir().exists(), "it was made for this start");
     });
 }
 
@@ -480,4 +552,77 @@ fn visitor() {
         Ok(report) => println!("{report}"),
         Err(error) => println!("{error:?}"),
     }
+}
+
+/// Two supervisors, one after the other: each has an agent of its own, and they share a guard.
+#[test]
+fn helpers_run_while_the_view_does_and_end_with_it() {
+    isolated("helpers_run_while_the_view_does_and_end_with_it", || {
+        let place = Place::new();
+        let lines = |name: &str| {
+            let text = fs::read_to_string(place.path(name)).unwrap_or_default();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut first = start_with_helpers(&place);
+        until("both run", || (lines("agent").len(), lines("guard").len()) == (1, 1));
+        kill(lines("agent")[0].parse().unwrap(), Signal::KILL);
+        until("another agent", || lines("agent").len() == 2);
+        let _second = start_with_helpers(&place);
+        assert!(first.end().success());
+        until("the agent of the first was told", || lines("agent.told").len() == 1);
+        until("another agent", || lines("agent").len() == 3);
+        place.stop(true);
+        until("the last agent was told", || lines("agent.told").len() == 2);
+        until("the guard notices", || lines("guard.ended").len() == 1);
+        assert_eq!((lines("guard").len(), lines("guard.told").len()), (1, 0));
+    });
+}
+
+fn start_with_helpers(place: &Place) -> Supervisor {
+    let mut command = std::process::Command::new(place.path("worker"));
+    command.args(["--ignored", "--exact", "supervisor_with_helpers", "--nocapture", "-q"]);
+    command.env(common::worker::PLACE, place.path("."));
+    let supervisor = Supervisor::spawn(command);
+    until("it serves", || {
+        place.try_status().is_some_and(|report| {
+            let supervisor_of = &report["supervisor"];
+            supervisor_of["pid"] == supervisor.pid() && supervisor_of["worker"]["serving"] == true
+        })
+    });
+    supervisor
+}
+
+#[test]
+#[ignore = "the process that supervises in another test"]
+fn supervisor_with_helpers() {
+    let Some(place) = std::env::var_os(common::worker::PLACE).map(std::path::PathBuf::from) else {
+        return; // somebody runs all ignored tests
+    };
+    let helper = |name: &str, outlives| {
+        let script = format!(
+            "cd {}; trap 'echo yes >> {name}.told; exit' TERM; echo $$ >> {name}; read line; \
+             echo yes >> {name}.ended",
+            place.display()
+        );
+        let arguments = vec!["-c".into(), script.into()];
+        Helper { command: CommandLine { program: "/bin/sh".into(), arguments }, outlives }
+    };
+    let arguments = common::worker::ARGUMENTS.map(Into::into).to_vec();
+    let config = Config {
+        view: View {
+            connections: View::usual(&place.canonicalize().unwrap().join("mnt"), false),
+            runtime_dir: place.join("run"),
+            subtype: "resview".to_owned(),
+            probe: CommandLine { program: "/bin/false".into(), arguments: Vec::new() },
+            before_mount: None,
+        },
+        worker: CommandLine { program: place.join("worker"), arguments },
+        helpers: vec![helper("guard", true), helper("agent", false)],
+        watchdog: Config::WATCHDOG,
+        recovery: Recovery::Both,
+        when_failing: Degraded::Last,
+        on_stop: OnStop::Unmount,
+        usr2_switches: false,
+    };
+    supervisor::run(config).unwrap();
 }

@@ -8,8 +8,8 @@ use fuse::{Context, Errno, Fh, NodeId};
 
 use crate::clocks::monotonic;
 use crate::contents::Contents;
-use crate::handles::Snapshot;
-use crate::keep::{Adopted, Meta, Owner, What, listing_of};
+use crate::handles::{Handles, Snapshot};
+use crate::keep::{Adopted, Keep, Meta, Owner, What, listing_of};
 use crate::nodes::Node;
 use crate::open::{self, OpenDirectory, OpenFile};
 use crate::shared_tree::SharedTree;
@@ -108,10 +108,23 @@ impl Resent {
         Self(known.map(|meta| (meta.opened_by, (NodeId(meta.node), Fh(meta.fh)))).collect())
     }
 
-    /// The handle that this request has been given already.
-    pub(crate) fn find(&self, ctx: &Context<'_>, node: NodeId) -> Option<Fh> {
-        let (of, fh) = self.0.get(&ctx.unique())?;
-        (*of == node).then_some(*fh)
+    /// The handle that this request has been given already, if it is still among `handles`; else a
+    /// new one there, for what `open` makes.
+    pub(crate) fn open<T>(
+        &self,
+        ctx: &Context<'_>,
+        node: NodeId,
+        handles: &Handles<T>,
+        keep: &Keep,
+        open: impl FnOnce(Fh) -> fuse::Result<T>,
+    ) -> fuse::Result<Fh> {
+        let given = self.0.get(&ctx.unique()).filter(|(of, _)| *of == node);
+        if let Some(&(_, fh)) = given.filter(|(_, fh)| handles.get(*fh).is_some()) {
+            return Ok(fh);
+        }
+        let fh = keep.new_fh();
+        handles.insert(fh, open(fh)?);
+        Ok(fh)
     }
 }
 

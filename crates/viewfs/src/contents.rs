@@ -177,6 +177,11 @@ impl Contents {
         self.classes.guess(tid)
     }
 
+    /// The same for a thread that may be new; see [`fuse::Filesystem::class_of_stranger`].
+    pub(crate) fn class_of_stranger(&self, tid: u32) -> u64 {
+        self.classes.find(tid, || self.identifier.cgroup_number(tid))
+    }
+
     /// Whether the tree has this file. Not where this kernel lacks it: a container engine would
     /// make an empty file of it.
     pub(crate) fn serves(&self, file: &ProcFile) -> bool {

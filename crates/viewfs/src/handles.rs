@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use fuse::Fh;
+use fuse::{Fh, OpenFlags, OpenReply};
 use procfmt::units::Usec;
 
 use crate::clocks::monotonic;
@@ -17,6 +17,12 @@ pub(crate) type Content = Arc<Vec<u8>>;
 /// at offset 0: that may be one that the last worker had answered already, and its reader is in the
 /// middle of it. It takes in a worker that had to be found stuck, and the start of the next.
 const YOUNG: Usec = Usec(10_000_000);
+
+/// How all files are opened: their content differs from caller to caller, so that none of it may be
+/// in the page cache, and nothing is done at close.
+pub(crate) fn built_at_open(fh: Fh) -> OpenReply {
+    OpenReply { fh, flags: OpenFlags::DIRECT_IO | OpenFlags::NOFLUSH }
+}
 
 /// Content just made.
 #[derive(Debug)]
@@ -173,9 +179,11 @@ impl<T> Handles<T> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(&fh.0).map(Arc::clone)
     }
 
-    pub(crate) fn remove(&self, fh: Fh) {
+    /// It is closed: nothing is kept of it, here and for the next worker.
+    pub(crate) fn release(&self, fh: Fh, keep: &Keep) {
         let removed = write(&self.open).remove(&fh.0);
         drop(removed);
+        keep.close(fh);
     }
 }
 
@@ -277,7 +285,7 @@ mod tests {
         let handles = Handles::new();
         handles.insert(Fh(1), 1);
         handles.insert(Fh(2), 2);
-        handles.remove(Fh(1));
+        handles.release(Fh(1), &keep());
         assert!(handles.get(Fh(1)).is_none());
         assert_eq!(handles.get(Fh(2)).as_deref(), Some(&2));
         assert_eq!(*handles.get_or_insert(Fh(2), 3), 2);

@@ -18,7 +18,7 @@ use fuse::{
 use crate::adopt::Resent;
 use crate::classes::class_of;
 use crate::contents::Contents;
-use crate::handles::Handles;
+use crate::handles::{Handles, built_at_open};
 use crate::keep::{Keep, Listed};
 use crate::listing::list;
 use crate::nodes::{Node, Nodes, sys_number};
@@ -168,6 +168,11 @@ impl Filesystem for SharedTree {
         class.unwrap_or_else(|| self.contents.class(peek.caller.tid))
     }
 
+    fn class_of_stranger(&self, peek: &Peek) -> u64 {
+        // That of an open file is known: it is the host's.
+        peek.fh.map_or_else(|| self.contents.class_of_stranger(peek.caller.tid), |_| 0)
+    }
+
     fn lookup(&self, ctx: &Context<'_>, parent: NodeId, name: &OsStr) -> fuse::Result<Entry> {
         let name = name.to_str().ok_or(Errno::NOENT)?;
         match self.node(parent)? {
@@ -210,15 +215,8 @@ impl Filesystem for SharedTree {
         if flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
             return Err(Errno::ACCESS);
         }
-        let is_here = |fh| self.files.get(fh).is_some();
-        let fh = if let Some(fh) = self.resent.find(ctx, node).filter(|&fh| is_here(fh)) {
-            fh
-        } else {
-            let fh = self.keep.new_fh();
-            self.files.insert(fh, self.open_as(ctx, node, fh)?);
-            fh
-        };
-        Ok(OpenReply { fh, flags: OpenFlags::DIRECT_IO | OpenFlags::NOFLUSH })
+        let open = |fh| self.open_as(ctx, node, fh);
+        self.resent.open(ctx, node, &self.files, &self.keep, open).map(built_at_open)
     }
 
     fn read(
@@ -239,19 +237,12 @@ impl Filesystem for SharedTree {
     }
 
     fn release(&self, _: NodeId, fh: Fh) {
-        self.files.remove(fh);
-        self.keep.close(fh);
+        self.files.release(fh, &self.keep);
     }
 
     fn opendir(&self, ctx: &Context<'_>, node: NodeId, _: OFlags) -> fuse::Result<OpenReply> {
-        let is_here = |fh| self.directories.get(fh).is_some();
-        let fh = if let Some(fh) = self.resent.find(ctx, node).filter(|&fh| is_here(fh)) {
-            fh
-        } else {
-            let fh = self.keep.new_fh();
-            self.directories.insert(fh, self.opendir_as(ctx, node, fh)?);
-            fh
-        };
+        let open = |fh| self.opendir_as(ctx, node, fh);
+        let fh = self.resent.open(ctx, node, &self.directories, &self.keep, open)?;
         Ok(OpenReply { fh, flags: OpenFlags::empty() })
     }
 
@@ -269,7 +260,6 @@ impl Filesystem for SharedTree {
     }
 
     fn releasedir(&self, _: NodeId, fh: Fh) {
-        self.directories.remove(fh);
-        self.keep.close(fh);
+        self.directories.release(fh, &self.keep);
     }
 }

@@ -11,7 +11,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("container", &["cgroup", "hostfs", "procfmt"]),
     ("fuse", &[]),
     ("control", &["fuse"]),
-    ("supervisor", &["control", "fuse"]),
+    ("children", &["control"]),
+    ("inheritance", &["children", "control", "fuse"]),
+    ("supervisor", &["children", "control", "fuse", "inheritance"]),
     ("viewfs", &["cgroup", "container", "fuse", "hostfs", "procfmt", "view"]),
     (
         "resview",

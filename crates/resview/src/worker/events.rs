@@ -74,14 +74,16 @@ impl Events {
         })
     }
 
-    /// Listens on the control socket.
-    pub(super) fn listen(&self, holdings: &Holdings, report: Value) -> anyhow::Result<()> {
+    /// Listens on the control socket. `report` is asked for each time.
+    pub(super) fn listen(
+        &self,
+        holdings: &Holdings,
+        report: impl Fn() -> Value + Send + 'static,
+    ) -> anyhow::Result<()> {
         let holdings = duplicate(holdings)?;
-        self.on_thread("control", move |sender| {
-            match orphan::answer(&holdings, || report.clone()) {
-                Ok(successor) => drop(sender.send(Event::Successor(successor))),
-                Err(error) => tracing::error!(%error, "nobody can take over from this worker"),
-            }
+        self.on_thread("control", move |sender| match orphan::answer(&holdings, report) {
+            Ok(successor) => drop(sender.send(Event::Successor(successor))),
+            Err(error) => tracing::error!(%error, "nobody can take over from this worker"),
         })
     }
 

@@ -271,7 +271,8 @@ impl Worker {
     fn live_on(&mut self) -> anyhow::Result<()> {
         tracing::warn!("the supervisor is gone; serving on, until another daemon takes over");
         let report = self.report();
-        self.events.listen(&self.holdings, report)
+        let contents = self.serving.as_ref().map(|serving| Arc::clone(&serving.contents));
+        self.events.listen(&self.holdings, move || with_answers(&report, contents.as_deref()))
     }
 
     /// Tells the supervisor, unless that is dead: it may die at any moment, and this worker has to
@@ -284,16 +285,22 @@ impl Worker {
     }
 
     fn report(&self) -> Value {
-        let contents = self.serving.as_ref().map(|serving| &serving.contents);
-        json!({
+        let report = json!({
             "pid": std::process::id(),
             "version": crate::cli::VERSION,
             "virtual": self.holdings.virtual_,
             "degraded": self.hello.degraded,
-            "degraded_answers": contents.map(|contents| contents.answered_degraded()),
             "sandbox": self.prison.report(),
-        })
+        });
+        with_answers(&report, self.serving.as_ref().map(|serving| &*serving.contents))
     }
+}
+
+/// A report, with what changes from one moment to the next.
+fn with_answers(report: &Value, contents: Option<&Contents>) -> Value {
+    let mut report = report.clone();
+    report["degraded_answers"] = json!(contents.map(Contents::answered_degraded));
+    report
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The sessions of a worker: one for each connection that it was handed.
 
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,11 +31,13 @@ pub(super) struct Trees<'a> {
 }
 
 /// Sessions at work.
-#[derive(Debug)]
 pub(super) struct Serving {
     pub(super) contents: Arc<Contents>,
     /// Of the sessions that have not ended.
     stoppers: Vec<(Role, Stopper)>,
+    /// Never dropped. The kernel takes some 10 ms to free each trigger; it may do so when this
+    /// process ends, and the next worker serves already.
+    _trees: ManuallyDrop<Vec<Arc<dyn Filesystem>>>,
 }
 
 impl Serving {
@@ -45,10 +48,11 @@ impl Serving {
         recovery: Recovery,
         events: &Events,
     ) -> anyhow::Result<Self> {
-        let mut stoppers = Vec::new();
+        let (mut stoppers, mut kept) = (Vec::new(), ManuallyDrop::new(Vec::new()));
         for held in &holdings.connections {
             let session = Session::adopt(copy(&held.device)?, held.state.negotiated)?;
             let tree = trees.tree(held.state.role, &session)?;
+            kept.push(Arc::clone(&tree));
             let handle =
                 session.serve(tree, trees.how(held.state.role, recovery)).with_context(|| {
                     format!("cannot serve the {} connection", held.state.role.name())
@@ -56,7 +60,7 @@ impl Serving {
             stoppers.push((held.state.role, handle.stopper()));
             events.watch(held.state.role, handle)?;
         }
-        Ok(Self { contents: Arc::clone(&trees.contents), stoppers })
+        Ok(Self { contents: Arc::clone(&trees.contents), stoppers, _trees: kept })
     }
 
     /// Stops at a request boundary; whether everything that was read has been answered.

@@ -10,6 +10,7 @@ mod kills;
 mod neighbours;
 mod out_of_memory;
 mod slots;
+mod stuck_tasks;
 mod successors;
 mod support;
 mod surroundings;

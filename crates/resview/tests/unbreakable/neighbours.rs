@@ -58,7 +58,6 @@ fn requests_per_second_are_bounded_per_container() {
     let daemon = Daemon::start(&["--log", "error", "--requests-per-second", "60"]);
     let cgroups = ["neighbours-bound", "neighbours-other"].map(TestCgroup::new);
     let mut loud = hammer(&daemon, THREADS, "proc/uptime", &cgroups[0]);
-    // A thread that is not known yet is not counted.
     wait_for(&mut loud, u64::from(THREADS));
     let (begin, before) = (Instant::now(), count(&mut loud));
     wait_for(&mut loud, PER_SECOND);

@@ -26,11 +26,6 @@ pub(crate) fn faulty() -> PathBuf {
     example("faulty")
 }
 
-/// Whether this is a virtual machine of the tests, with which they may do what they like.
-pub(crate) fn is_own_machine() -> bool {
-    std::fs::read_to_string("/proc/cmdline").unwrap().contains("xtask.cgroup=")
-}
-
 /// A daemon in a mount namespace of its own.
 pub(crate) struct Daemon {
     pub(crate) running: Running,

@@ -1,16 +1,12 @@
 //! Pressure triggers outlive the worker that set them.
 
-use std::process::Command;
-
 use rustix::process::Signal;
 use testkit::TestCgroup;
 
 use crate::clients::{Client, can_have_clients, per_cgroup};
-use crate::common::{RESVIEW, Running, eventually};
+use crate::common::client::{TRIGGER, different_triggers, squeeze};
+use crate::common::{RESVIEW, eventually};
 use crate::support::{Daemon, kill};
-
-/// Windows of two seconds are everybody's.
-const TRIGGER: &str = "some 1500000 2000000";
 
 /// Whether there is nothing to test: on pure v1 containers have no pressure, which they are told
 /// by every worker alike.
@@ -33,29 +29,16 @@ fn kill_worker(daemon: &Daemon) {
     eventually("another worker serves", || daemon.worker().is_some_and(|pid| pid != old));
 }
 
+fn assert_no_hang(daemon: &Daemon) {
+    let status = daemon.status().unwrap();
+    assert_eq!(status["supervisor"]["killed"], 0, "none was thought to hang: {status:#}");
+}
+
 fn upgrade(daemon: &Daemon) {
     let old = daemon.worker();
     let output = daemon.command(&["upgrade", RESVIEW]);
     assert!(output.status.success(), "{output:?}");
     assert_ne!(daemon.worker(), old);
-}
-
-fn with_trigger(client: &mut Client) -> String {
-    let fd = client.open("rw", "proc/pressure/cpu");
-    assert_eq!(client.ask(&format!("write {fd} {TRIGGER}")), TRIGGER.len().to_string());
-    fd
-}
-
-/// Two loops on a fifth of one CPU.
-fn squeeze(cgroup: &TestCgroup) -> [Running; 2] {
-    cgroup.set_cpuset("0");
-    cgroup.set_quota(20_000, 100_000);
-    [(), ()].map(|()| {
-        let mut command = Command::new("sh");
-        let running = Running::start(command.args(["-c", "while :; do :; done"]));
-        cgroup.add_pid(running.pid());
-        running
-    })
 }
 
 #[test]
@@ -70,7 +53,7 @@ fn a_trigger_keeps_firing_when_its_worker_is_killed_or_upgraded() {
     let [idle, squeezed] = ["triggers-idle", "triggers-busy"].map(TestCgroup::new);
     let mut bystander = Client::start(&daemon, &[], &idle);
     let mut waiting = Client::start(&daemon, &[], &squeezed);
-    let (other, fd) = (with_trigger(&mut bystander), with_trigger(&mut waiting));
+    let (other, fd) = (bystander.open_trigger("cpu"), waiting.open_trigger("cpu"));
     assert_eq!(waiting.ask(&format!("poll {fd} PRI 0")), "");
     // It waits already when the workers change, and there is no pressure yet.
     waiting.tell(&format!("poll {fd} PRI 120000"));
@@ -85,7 +68,7 @@ fn a_trigger_keeps_firing_when_its_worker_is_killed_or_upgraded() {
         assert_eq!(bystander.ask(&format!("poll {other} PRI 0")), "", "but not there");
     }
     // It is still the same trigger, and still counts as one.
-    assert_eq!(waiting.ask(&format!("write {fd} {TRIGGER}")), "EBUSY");
+    assert_eq!(waiting.write(&fd, TRIGGER), "EBUSY");
     assert!(waiting.ask(&format!("read {fd}")).starts_with("some avg10="));
 }
 
@@ -103,7 +86,7 @@ fn hundreds_of_pollers_survive_their_worker() {
     let mut clients: Vec<_> =
         cgroups.iter().map(|cgroup| Client::start(&daemon, &[], cgroup)).collect();
     for client in &mut clients {
-        let fds: Vec<_> = (0..64).map(|_| with_trigger(client)).collect();
+        let fds: Vec<_> = (0..64).map(|_| client.open_trigger("cpu")).collect();
         client.tell(&format!("each {}", fds.join(" ")));
     }
     kill_worker(&daemon);
@@ -115,6 +98,33 @@ fn hundreds_of_pollers_survive_their_worker() {
         assert_eq!(client.answer(), "64xPRI");
     }
     let mut late = Client::start(&daemon, &[], &cgroups[0]);
-    let fd = late.open("rw", "proc/pressure/io");
-    assert_eq!(late.ask(&format!("write {fd} {TRIGGER}")), "ENOSPC", "every one is counted");
+    assert_eq!(late.try_trigger("io", TRIGGER), "ENOSPC", "every one is counted");
+    assert_no_hang(&daemon);
+}
+
+#[test]
+fn hundreds_of_different_triggers_do_not_delay_an_upgrade() {
+    if !can_have_clients("hundreds_of_different_triggers_do_not_delay_an_upgrade") {
+        return;
+    }
+    let daemon = Daemon::start(&["--log", "error"]);
+    if nothing_but_errors(&daemon) {
+        return;
+    }
+    let cgroups: Vec<_> =
+        (0..4).map(|index| TestCgroup::new(&format!("triggers-all-{index}"))).collect();
+    let mut clients: Vec<_> =
+        cgroups.iter().map(|cgroup| Client::start(&daemon, &[], cgroup)).collect();
+    for client in &mut clients {
+        for text in different_triggers().take(64) {
+            let fd = client.open_pressure("memory");
+            assert_eq!(client.write(&fd, &text), "ok");
+        }
+    }
+    upgrade(&daemon);
+    for client in &mut clients {
+        assert!(client.ask("cat proc/pressure/memory").starts_with("some avg10="));
+        assert_eq!(client.try_trigger("io", TRIGGER), "ENOSPC", "every one is counted");
+    }
+    assert_no_hang(&daemon);
 }

@@ -84,6 +84,9 @@ fn work(channel: &Channel, hello: &Hello, holdings: &mut Holdings, behaviour: &s
     loop {
         match channel.receive(None) {
             Ok(ToWorker::Go { .. }) if behaviour == "die after go" => std::process::abort(),
+            Ok(ToWorker::Go { .. }) if behaviour == "hang after go" => {
+                std::thread::sleep(Duration::from_secs(600));
+            }
             Ok(ToWorker::Go { recover, attach }) => {
                 let recovery = if recover { hello.recovery.into() } else { Recovery::None };
                 let held = holdings.connections.iter();

@@ -6,14 +6,18 @@
 //! connection.
 //!
 //! A container's file is that of its cgroup, verbatim ([`source`]). What is written to it is a
-//! [`trigger`], registered with the kernel on a descriptor of ours; [`watch`] waits for all of them
-//! in one thread and wakes whoever polls.
+//! [`trigger`], which the [`registrar`] registers with the kernel on a descriptor of ours; [`watch`]
+//! waits for all of them in one thread and wakes whoever polls. What the last worker had registered
+//! is registered anew while this one serves already.
 
+mod held;
 mod privilege;
+mod registrar;
 mod source;
 mod tree;
 mod trigger;
 mod watch;
+mod watched;
 
 pub(crate) use source::HostPressure;
 pub use tree::PressureTree;

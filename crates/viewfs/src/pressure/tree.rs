@@ -1,34 +1,33 @@
 //! The directory with the pressure files, as a file system of its own.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cgroup::Pressure;
-use container::{Container, ContainerKey};
+use container::Container;
 use fuse::{
     Attr, AttrReply, Context, DirSink, Entry, Errno, Fh, FileType, Filesystem, NodeId, Notifier,
-    OFlags, OpenFlags, OpenReply, Peek, Poll, PollFlags, PollHandle, ReadBuf,
+    OFlags, OpenReply, Peek, Poll, PollFlags, PollHandle, ReadBuf,
 };
 use view::catalogue::PRESSURE;
 
+use super::held::{Held, OpenFile, Owner};
 use super::privilege::has_sys_resource;
+use super::registrar::{Due, Registrar};
 use super::source::{Source, name, on_host};
 use super::trigger::Trigger;
-use super::watch::{NOTHING_TO_WAIT_FOR, READY, Registered, Watch};
+use super::watched::{NOTHING_TO_WAIT_FOR, READY};
 use crate::adopt::{Owners, Resent, Whose, new_meta};
 use crate::classes::class_of;
 use crate::contents::{Contents, StartError};
-use crate::handles::{Built, Handles, Snapshot};
+use crate::handles::{Built, Handles, Snapshot, built_at_open};
 use crate::keep::{Adopted, Keep, What};
 use crate::listing::list;
 use crate::nodes::number;
-use crate::places::{Place, Places};
+use crate::places::Places;
 
-/// How many triggers a container may have, and the host, at the same time: each holds a descriptor
-/// of ours, and work or a thread of the kernel's.
-const TRIGGERS_EACH: usize = 64;
-/// How many handles it may have open.
+/// How many handles a container may have open, and the host.
 const HANDLES_EACH: usize = 4096;
 /// How long the kernel may use what never changes.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -47,36 +46,10 @@ pub struct PressureTree {
     open: Handles<OpenFile>,
     /// By container; `None` is the host.
     places: Arc<Places<Owner>>,
-    triggers: Arc<Places<Owner>>,
     resent: Resent,
     /// `None`: no triggers here.
-    watch: Option<Watch>,
+    registrar: Option<Arc<Registrar>>,
     born: Duration,
-}
-
-type Owner = Option<ContainerKey>;
-
-#[derive(Debug)]
-struct OpenFile {
-    /// `None`: the container has ended.
-    source: Option<Source>,
-    /// Whose trigger it will be; `None`: the host's.
-    owner: Owner,
-    /// Whether the opener may have triggers with windows of any length.
-    is_privileged: bool,
-    snapshot: Snapshot,
-    trigger: Mutex<Option<Held>>,
-    _place: Option<Place<Owner>>,
-}
-
-/// A trigger and its place among the container's. The trigger is freed first.
-#[derive(Debug)]
-struct Held {
-    /// `None`: the container has ended since, and there is nothing to wait for.
-    registered: Option<Registered>,
-    _place: Option<Place<Owner>>,
-    /// The number of the write.
-    written_by: u64,
 }
 
 impl PressureTree {
@@ -92,93 +65,74 @@ impl PressureTree {
         notifier: Option<Notifier>,
         keep: Arc<Keep>,
     ) -> Result<Self, StartError> {
-        let wake = |notifier: Notifier| -> Wake {
-            Arc::new(move |handle| {
+        let wake = |notifier: Notifier| {
+            move |handle| {
                 if let Err(error) = notifier.wake(handle) {
                     tracing::warn!(%error, "cannot wake a waiter for pressure");
                 }
-            })
+            }
         };
         Self::start_waking(contents, notifier.map(wake), keep)
     }
 
     pub(crate) fn start_waking(
         contents: Arc<Contents>,
-        wake: Option<Wake>,
+        wake: Option<impl Fn(PollHandle) + Send + Sync + 'static>,
         keep: Arc<Keep>,
     ) -> Result<Self, StartError> {
         let node = |what| number(&format!("proc/pressure/{}", name(what)));
         let files = on_host(contents.host()).into_iter().map(|what| (node(what), what)).collect();
-        let watching = wake.clone().map(|wake| Watch::start(Box::new(move |waiter| wake(waiter))));
+        let registrar = wake.map(|wake| Registrar::start(Arc::clone(&contents), wake));
         let mut tree = Self {
-            watch: watching.transpose()?,
+            registrar: registrar.transpose()?.map(Arc::new),
             born: keep.born(),
             contents,
             keep,
             files,
             open: Handles::new(),
             places: Places::new(HANDLES_EACH),
-            triggers: Places::new(TRIGGERS_EACH),
             resent: Resent::default(),
         };
-        let (resent, waiters) = tree.adopt();
-        tree.resent = resent;
-        // Each asks anew, and is then waited for by this process.
-        if let Some(wake) = wake {
-            waiters.into_iter().for_each(|waiter| wake(waiter));
-        }
+        tree.resent = tree.adopt()?;
         Ok(tree)
     }
 
-    /// Opens what the last worker had open. Also who waits for it.
-    fn adopt(&self) -> (Resent, Vec<PollHandle>) {
+    /// Opens what the last worker had open.
+    fn adopt(&self) -> Result<Resent, StartError> {
         let adopted = self.keep.adopted(|what| matches!(what, What::Pressure { .. }));
         let resent = Resent::of(&adopted);
         let mut owners = Owners::new(&self.contents);
-        let mut waiters = Vec::new();
+        let mut due = Vec::new();
         for one in adopted {
             let whose = owners.find(one.meta.owner.as_ref());
-            let What::Pressure { waiter, .. } = one.meta.what else { continue };
-            waiters.extend(waiter.map(PollHandle));
-            let fh = Fh(one.meta.fh);
-            match self.adopted(one, &whose) {
-                Some(file) => self.open.insert(fh, file),
-                None => self.keep.close(fh),
+            let What::Pressure { trigger, waiter, .. } = one.meta.what else { continue };
+            let (fh, waiter) = (Fh(one.meta.fh), waiter.map(PollHandle));
+            let Some(file) = self.adopted(one, &whose) else {
+                self.keep.close(fh);
+                self.registrar.iter().zip(waiter).for_each(|(registrar, one)| registrar.wake(one));
+                continue;
+            };
+            let file = self.open.get_or_insert(fh, file);
+            if let Some((registrar, kept)) = self.registrar.as_ref().zip(trigger) {
+                *file.trigger() = Some(Held::due(kept.written_by, waiter));
+                let slot = registrar.slot(file.owner).ok();
+                due.push(Due { file: Arc::downgrade(&file), wanted: Trigger::of(&kept), slot });
             }
         }
-        (resent, waiters)
+        if let Some(registrar) = &self.registrar {
+            registrar.register_again(due)?;
+        }
+        Ok(resent)
     }
 
     fn adopted(&self, one: Adopted, whose: &Whose) -> Option<OpenFile> {
-        let What::Pressure { is_privileged, trigger, waiter } = one.meta.what else { return None };
+        let What::Pressure { is_privileged, .. } = one.meta.what else { return None };
         let what = self.file(NodeId(one.meta.node)).ok()?;
         let source = whose.container().ok().map(|container| self.source(what, container.cloned()));
         let owner = whose.key();
-        let place = self.places.take(owner);
+        let (place, trigger) = (self.places.take(owner), Mutex::default());
         let snapshot = Snapshot::adopted_outdated(one);
-        let trigger_of_file = Mutex::default();
-        let file = OpenFile {
-            source,
-            owner,
-            is_privileged,
-            snapshot,
-            trigger: trigger_of_file,
-            _place: place,
-        };
-        if let Some(kept) = trigger {
-            let registered = self.register(&file, &Trigger::of(&kept), kept.written_by);
-            let held = registered.unwrap_or_else(|errno| {
-                if file.source.is_some() {
-                    tracing::warn!(?what, %errno, "cannot register a pressure trigger again");
-                }
-                Held { registered: None, _place: None, written_by: kept.written_by }
-            });
-            if let Some(registered) = &held.registered {
-                registered.poll(waiter.map(PollHandle));
-            }
-            *file.trigger() = Some(held);
-        }
-        Some(file)
+        Some(OpenFile { source, owner, is_privileged, snapshot, trigger, _place: place })
     }
 
     /// Who sees the host's pressure because the operator chose so sees the host's.
@@ -240,37 +194,17 @@ impl PressureTree {
             None => Err(Errno::BADF),
         }
     }
-
-    /// Has the kernel watch for what is `wanted` of `file`.
-    fn register(&self, file: &OpenFile, wanted: &Trigger, written_by: u64) -> fuse::Result<Held> {
-        let watch = self.watch.as_ref().ok_or(Errno::INVAL)?;
-        if !file.is_privileged && !wanted.is_for_everybody() {
-            return Err(Errno::INVAL);
-        }
-        let source = file.source.as_ref().ok_or(Errno::NODEV)?;
-        let place = self.triggers.take(file.owner).ok_or(Errno::NOSPC)?;
-        let own = source.open(self.contents.host_pressure().ok_or(Errno::NODEV)?)?;
-        rustix::io::write(&own, wanted.text().as_bytes())?;
-        let window = wanted.window().0;
-        tracing::debug!(what = ?source.what, owner = ?file.owner, window, "pressure trigger");
-        Ok(Held { registered: Some(watch.add(own)?), _place: Some(place), written_by })
-    }
-}
-
-/// Wakes whoever polls.
-type Wake = Arc<dyn Fn(PollHandle) + Send + Sync>;
-
-impl OpenFile {
-    fn trigger(&self) -> MutexGuard<'_, Option<Held>> {
-        // What was there before a panic is as good as before.
-        self.trigger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Filesystem for PressureTree {
     fn class(&self, peek: &Peek) -> u64 {
         let file = peek.fh.and_then(|fh| self.open.get(fh));
         file.map_or_else(|| self.contents.class(peek.caller.tid), |file| class_of(file.owner))
+    }
+
+    fn class_of_stranger(&self, peek: &Peek) -> u64 {
+        // That of an open file is known: it is the host's.
+        peek.fh.map_or_else(|| self.contents.class_of_stranger(peek.caller.tid), |_| 0)
     }
 
     fn lookup(&self, _: &Context<'_>, parent: NodeId, wanted: &OsStr) -> fuse::Result<Entry> {
@@ -290,15 +224,8 @@ impl Filesystem for PressureTree {
     }
 
     fn open(&self, ctx: &Context<'_>, node: NodeId, flags: OFlags) -> fuse::Result<OpenReply> {
-        let is_here = |fh| self.open.get(fh).is_some();
-        let fh = if let Some(fh) = self.resent.find(ctx, node).filter(|&fh| is_here(fh)) {
-            fh
-        } else {
-            let fh = self.keep.new_fh();
-            self.open.insert(fh, self.open_as(ctx, node, fh, flags)?);
-            fh
-        };
-        Ok(OpenReply { fh, flags: OpenFlags::DIRECT_IO | OpenFlags::NOFLUSH })
+        let open = |fh| self.open_as(ctx, node, fh, flags);
+        self.resent.open(ctx, node, &self.open, &self.keep, open).map(built_at_open)
     }
 
     fn read(
@@ -338,7 +265,9 @@ impl Filesystem for PressureTree {
             return if is_again { Ok(written) } else { Err(Errno::BUSY) };
         }
         let wanted = Trigger::parse(data).ok_or(Errno::INVAL)?;
-        *trigger = Some(self.register(&file, &wanted, ctx.unique())?);
+        let registrar = self.registrar.as_ref().ok_or(Errno::INVAL)?;
+        let watched = registrar.register(&file, &wanted)?;
+        *trigger = Some(Held::new(ctx.unique(), watched));
         file.snapshot.note(&self.keep, |meta| match &mut meta.what {
             What::Pressure { trigger, .. } => {
                 *trigger = Some(wanted.kept(ctx.unique()));
@@ -358,15 +287,12 @@ impl Filesystem for PressureTree {
                 _ => false,
             });
         }
-        let trigger = file.trigger();
-        let registered = trigger.as_ref().and_then(|held| held.registered.as_ref());
-        let ready = registered.map(|registered| registered.poll(poll.notify));
+        let ready = file.trigger().as_mut().map(|held| held.poll(poll.notify));
         Ok(ready.unwrap_or(READY | NOTHING_TO_WAIT_FOR))
     }
 
     fn release(&self, _: NodeId, fh: Fh) {
-        self.open.remove(fh);
-        self.keep.close(fh);
+        self.open.release(fh, &self.keep);
     }
 
     fn readdir(

@@ -13,7 +13,7 @@ const UNPRIVILEGED_WINDOW: u32 = 2_000_000;
 ///
 /// Whether the kernel grants it is the kernel's affair: which windows it takes depends on its
 /// version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Trigger {
     stall: Stall,
     threshold: u32,
@@ -21,7 +21,7 @@ pub(crate) struct Trigger {
 }
 
 /// Whose being held up counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stall {
     /// That of any task.
     Some,

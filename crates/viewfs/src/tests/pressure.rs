@@ -25,10 +25,10 @@ fn client(machine: &mut Machine, pid: u32) -> (Client, Receiver<PollHandle>) {
     machine.crash();
     let (sender, woken) = channel();
     let sender = Mutex::new(sender);
-    let wake = Arc::new(move |waiter| {
+    let wake = move |waiter| {
         // Nobody listens any more once a tree is dropped.
         let _ = sender.lock().unwrap().send(waiter);
-    });
+    };
     let (contents, keep) = (Arc::clone(&machine.contents), Arc::clone(&machine.keep));
     let tree = PressureTree::start_waking(contents, Some(wake), keep).unwrap();
     (Client { fs: Arc::new(tree), pid }, woken)

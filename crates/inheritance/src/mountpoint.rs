@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use control::socket_path;
 
-use crate::config::Config;
 use crate::error::Error;
+use crate::view::View;
 
 /// How long a view has time to answer the probe. One that is being restarted answers within a
 /// period of its watchdog.
@@ -19,41 +19,45 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Dead views on top of one another.
 const LAYERS_MAX: usize = 16;
 
-/// Detaches dead views from the mountpoint, and then asks [`Config::before_mount`].
+/// Detaches dead views from a mountpoint, and then asks [`View::before_mount`] about it.
 ///
 /// # Errors
 /// A view there is alive, or the directory is not fit.
-pub(crate) fn make_free(config: &Config) -> Result<(), Error> {
+pub(crate) fn make_free(view: &View, mountpoint: &Path) -> Result<(), Error> {
     for _ in 0..LAYERS_MAX {
-        if !has_view(&config.mountpoint, &config.subtype) {
+        if !has_view(mountpoint, &view.subtype) {
             break;
         }
-        if is_alive(config) {
-            let socket = socket_path(&config.runtime_dir);
-            return Err(Error::InUse { mountpoint: config.mountpoint.clone(), socket });
+        if is_alive(view, mountpoint) {
+            let socket = socket_path(&view.runtime_dir);
+            return Err(Error::InUse { mountpoint: mountpoint.to_owned(), socket });
         }
-        tracing::warn!("detaching a dead view from {}", config.mountpoint.display());
-        fuse::unmount(&config.mountpoint)?;
+        tracing::warn!("detaching a dead view from {}", mountpoint.display());
+        fuse::unmount(mountpoint)?;
     }
-    match config.before_mount {
-        Some(check) => check(&config.mountpoint).map_err(Error::Mountpoint),
+    match view.before_mount {
+        Some(check) => check(mountpoint).map_err(Error::Mountpoint),
         None => Ok(()),
     }
 }
 
-/// Whether a view is mounted there, living or dead.
+/// Whether what is seen there is a view, living or dead.
 pub(crate) fn has_view(mountpoint: &Path, subtype: &str) -> bool {
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    is_view(&mounts, mountpoint, subtype)
+    are_views(&mounts, mountpoint, subtype).next() == Some(true)
 }
 
-/// Whether the topmost mount there is a view, by its type.
-fn is_view(mountinfo: &[u8], mountpoint: &Path, subtype: &str) -> bool {
+/// Whether a view is mounted there, be it under something else.
+pub(crate) fn is_mounted(mountpoint: &Path, subtype: &str) -> bool {
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    are_views(&mounts, mountpoint, subtype).any(|is_view| is_view)
+}
+
+/// For each mount there, the topmost first, whether it is a view, by its type.
+fn are_views(mountinfo: &[u8], mountpoint: &Path, subtype: &str) -> impl Iterator<Item = bool> {
     let ours = format!("fuse.{subtype}");
-    let lines = mountinfo.split(|&byte| byte == b'\n').rev();
-    let mut mounts = lines.filter_map(parse);
-    let fs_type = mounts.find_map(|(at, fs_type)| (at == mountpoint).then_some(fs_type));
-    fs_type.is_some_and(|fs_type| {
+    let mounts = mountinfo.split(|&byte| byte == b'\n').rev().filter_map(parse);
+    mounts.filter(move |(at, _)| at == mountpoint).map(move |(_, fs_type)| {
         [b"fuse.resview".as_slice(), b"fuse.lxcfs", ours.as_bytes()].contains(&fs_type)
     })
 }
@@ -90,12 +94,12 @@ pub(crate) fn is_attached(mount: &OwnedFd) -> bool {
 
 /// Lets a child look. One that does not return from there is killed, which ends it: nobody has
 /// taken its request into hand.
-fn is_alive(config: &Config) -> bool {
-    let mut command = Command::new(&config.probe.program);
-    command.args(&config.probe.arguments).arg(&config.mountpoint);
+fn is_alive(view: &View, mountpoint: &Path) -> bool {
+    let mut command = Command::new(&view.probe.program);
+    command.args(&view.probe.arguments).arg(mountpoint);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let Ok(mut child) = child.inspect_err(|error| {
-        tracing::warn!(%error, "cannot start {}", config.probe.program.display());
+        tracing::warn!(%error, "cannot start {}", view.probe.program.display());
     }) else {
         return true; // nothing is detached that is not known to be dead
     };
@@ -111,6 +115,27 @@ fn is_alive(config: &Config) -> bool {
     false
 }
 
+/// The absolute path of a mountpoint, found without touching what is mounted there: a view that
+/// hangs would keep us waiting. A symbolic link in its last component is not followed.
+///
+/// # Errors
+/// The directory that it is in does not exist.
+pub fn resolve(mountpoint: &Path) -> std::io::Result<PathBuf> {
+    let absolute = std::path::absolute(mountpoint)?;
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
+        _ => Ok(absolute),
+    }
+}
+
+/// Whether the file system at `path` answers. To be called in a process of its own, because a dead
+/// one may never return.
+#[must_use]
+pub fn probe(path: &Path) -> bool {
+    std::fs::read_dir(path)
+        .is_ok_and(|mut entries| entries.next().is_none_or(|entry| entry.is_ok()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,12 +146,14 @@ mod tests {
         short line\n";
 
     #[test]
-    fn view_is_known_by_the_type_of_the_topmost_mount() {
-        let view = |path: &str| is_view(MOUNTS, Path::new(path), "resview");
-        assert!(view("/mnt/x y"));
-        assert!(!view("/mnt/over"));
-        assert!(!view("/mnt"));
-        assert!(!is_view(b"", Path::new("/"), "resview"));
+    fn view_is_known_by_the_type_of_its_mount() {
+        let views =
+            |path: &str| -> Vec<bool> { are_views(MOUNTS, Path::new(path), "resview").collect() };
+        assert_eq!(views("/mnt/x y"), [true]);
+        assert_eq!(views("/mnt/over"), [false, true], "the topmost first");
+        assert!(views("/mnt").is_empty());
+        assert_eq!(are_views(MOUNTS, Path::new("/mnt/over"), "x").count(), 2);
+        assert_eq!(are_views(b"", Path::new("/"), "resview").count(), 0);
     }
 
     #[test]

@@ -5,24 +5,65 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use children::has_ended;
 use control::{ChannelError, Client, ClientError, Holdings, Role};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::connections;
 use crate::error::Error;
-use crate::worker::has_ended;
+use crate::view::View;
 
 /// How long a predecessor has for each answer beyond the watchdog's period.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a predecessor may hang up before it has answered.
+/// How often a predecessor that is about to end may be asked.
 const TRIES: u32 = 200;
 
+/// Between two questions.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Who served before.
 #[derive(Debug)]
-pub(crate) struct Predecessor {
+pub enum Former {
+    /// Nobody, and nothing is mounted yet.
+    Nobody,
+    /// Somebody who is dead.
+    Dead,
+    /// Somebody who still does.
+    Living(Predecessor),
+}
+
+/// What is known when nobody serves any more.
+#[derive(Debug)]
+pub struct Released {
+    /// Every request that had been read is answered.
+    pub clean: bool,
+    /// The mounts that are in their place.
+    pub attached: Vec<Role>,
+}
+
+impl Former {
+    /// Has whoever served stop. Waits, for at most as long as its worker may take: nothing else is
+    /// to be done meanwhile. One that does not stop is killed: there is nothing that only it has.
+    ///
+    /// # Errors
+    /// It may still be serving.
+    pub fn release(&self, watchdog: Duration) -> Result<Released, Error> {
+        match self {
+            Self::Nobody => Ok(Released { clean: true, attached: Vec::new() }),
+            Self::Dead => Ok(Released { clean: false, attached: Vec::new() }),
+            Self::Living(predecessor) => predecessor.release(watchdog),
+        }
+    }
+}
+
+/// Somebody who answers on the control socket.
+#[derive(Debug)]
+pub struct Predecessor {
     client: Client,
+    runtime_dir: PathBuf,
     /// The worker that serves.
     worker: Option<OwnedFd>,
 }
@@ -32,12 +73,9 @@ pub(crate) struct Predecessor {
 ///
 /// # Errors
 /// It does not answer, or not as it should.
-pub(crate) fn find(
-    config: &Config,
-    stored: bool,
-) -> Result<Option<(Holdings, Predecessor)>, Error> {
+pub(crate) fn find(view: &View, stored: bool) -> Result<Option<(Holdings, Predecessor)>, Error> {
     for _ in 0..TRIES {
-        let answer = match Client::connect(&config.runtime_dir) {
+        let answer = match Client::connect(&view.runtime_dir) {
             Err(ClientError::Nobody { errno: Errno::NOENT | Errno::CONNREFUSED, .. }) => {
                 return Ok(None);
             }
@@ -45,19 +83,26 @@ pub(crate) fn find(
             Ok(client) => client.take_over(PATIENCE).map(|found| (client, found)),
         };
         match answer {
+            // Somebody has unmounted, and it ends.
+            Ok((_, found)) if !found.holdings.connections.iter().any(connections::lives) => {
+                std::thread::sleep(RETRY);
+            }
             Ok((client, found)) => {
                 let worker = found.worker_pid.and_then(open);
-                return Ok(Some((found.holdings, Predecessor { client, worker })));
+                let runtime_dir = view.runtime_dir.clone();
+                return Ok(Some((found.holdings, Predecessor { client, runtime_dir, worker })));
             }
             // It is dying at this moment: the socket lives a little longer.
             Err(error) if is(&error, &ChannelError::Closed) => {
-                std::thread::sleep(Duration::from_millis(10));
+                std::thread::sleep(RETRY);
             }
-            Err(error) if is_silent(&error) => Pids::read(config).end_silent(stored, error)?,
+            Err(error) if is_silent(&error) => {
+                Pids::read(&view.runtime_dir).end_silent(stored, error)?
+            }
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Error::Busy(config.runtime_dir.clone()))
+    Err(Error::Busy(view.runtime_dir.clone()))
 }
 
 fn is(error: &ClientError, kind: &ChannelError) -> bool {
@@ -72,33 +117,28 @@ fn is_silent(error: &ClientError) -> bool {
 }
 
 impl Predecessor {
-    /// Has it stop serving; whether it had answered every request. Waits, for at most as long as
-    /// its worker may take: nothing else is to be done meanwhile. One that does not do so is
-    /// killed: there is nothing that only it has.
-    ///
-    /// # Errors
-    /// It may still be serving.
-    pub(crate) fn release(self, config: &Config) -> Result<(bool, Vec<Role>), Error> {
-        match self.client.release(config.watchdog + PATIENCE) {
-            Ok(released) => return Ok(released),
+    fn release(&self, watchdog: Duration) -> Result<Released, Error> {
+        match self.client.release(watchdog + PATIENCE) {
+            Ok((clean, attached)) => return Ok(Released { clean, attached }),
             Err(error) if is(&error, &ChannelError::Closed) => {
                 tracing::warn!("the predecessor died while it handed over");
             }
             Err(error) if is_silent(&error) => {
                 tracing::warn!("the predecessor does not hand over; killing it");
                 // First who would replace the worker.
-                Pids::read(config).supervisor.and_then(Process::open).map_or(Ok(()), kill)?;
+                let supervisor = Pids::read(&self.runtime_dir).supervisor.and_then(Process::open);
+                supervisor.as_ref().map_or(Ok(()), kill)?;
             }
             Err(error) => return Err(error.into()),
         }
-        self.worker.map_or(Ok(()), kill)?;
-        Ok((false, Vec::new()))
+        self.worker.as_ref().map_or(Ok(()), kill)?;
+        Ok(Released { clean: false, attached: Vec::new() })
     }
 }
 
 /// Kills a process, and waits for its end.
-fn kill(pidfd: OwnedFd) -> Result<(), Error> {
-    match pidfd_send_signal(&pidfd, Signal::KILL) {
+fn kill(pidfd: &OwnedFd) -> Result<(), Error> {
+    match pidfd_send_signal(pidfd, Signal::KILL) {
         Ok(()) | Err(Errno::SRCH) => {}
         Err(errno) => return Err(Error::System { what: "kill the predecessor", errno }),
     }
@@ -131,8 +171,8 @@ impl Pids {
     }
 
     /// Nobody if nothing can be read.
-    fn read(config: &Config) -> Self {
-        let text = fs::read(Self::path(&config.runtime_dir)).unwrap_or_default();
+    fn read(runtime_dir: &Path) -> Self {
+        let text = fs::read(Self::path(runtime_dir)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
@@ -160,7 +200,7 @@ impl Pids {
             }
             (None, Some((Process { pid, .. }, pidfd))) if stored => {
                 tracing::warn!(worker = pid, "killing a worker without a supervisor: no answer");
-                kill(pidfd)
+                kill(&pidfd)
             }
             (None, Some((Process { pid, .. }, _))) => Err(Error::Silent {
                 pid,

@@ -1,11 +1,11 @@
-//! Why a supervisor does not start, or ends.
+//! Why there is nothing to hold.
 
 use std::path::PathBuf;
 
 use control::{ClientError, IncompleteError, ListenError};
 use rustix::io::Errno;
 
-/// Why nothing is supervised. What another process serves is served on.
+/// Why there is nothing to hold. What another process serves is served on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The runtime directory cannot be used.
@@ -19,7 +19,7 @@ pub enum Error {
     /// Two start at once.
     #[error("another start is under way for {}; try again when it is done", .0.display())]
     Busy(PathBuf),
-    /// [`Config::before_mount`](crate::Config::before_mount) says so.
+    /// [`View::before_mount`](crate::View::before_mount) says so.
     #[error("{0}")]
     Mountpoint(String),
     /// Somebody else's living view.
@@ -77,14 +77,12 @@ pub enum Error {
     /// Cannot unmount.
     #[error(transparent)]
     Unmount(#[from] fuse::UnmountError),
-    /// The first worker did not come up.
-    #[error("the worker {} does not come up: {why}", .program.display())]
-    Worker {
-        /// Which.
-        program: PathBuf,
-        /// A sentence.
-        why: String,
-    },
+    /// Somebody has unmounted the view of a daemon that runs.
+    #[error(
+        "the daemon that runs serves a view that somebody has unmounted from {}, and that containers \
+         may still have; end it with `resview stop`, and start again", .0.display()
+    )]
+    NotMounted(PathBuf),
     /// A system call that should not fail.
     #[error("cannot {what}: {errno}")]
     System {
@@ -99,5 +97,9 @@ impl Error {
     /// For `map_err`.
     pub(crate) fn system(what: &'static str) -> impl Fn(Errno) -> Self {
         move |errno| Self::System { what, errno }
+    }
+
+    pub(crate) fn io(what: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self::System { what, errno: Errno::from_io_error(&error).unwrap_or(Errno::IO) }
     }
 }

@@ -1,0 +1,54 @@
+//! What is to be mounted.
+
+use std::path::{Path, PathBuf};
+
+use children::CommandLine;
+use control::Role;
+
+/// Whether a directory is fit to be mounted on; if not, a sentence.
+pub type MountpointCheck = fn(&Path) -> Result<(), String>;
+
+/// One connection. How it is put in its place goes by the [role](Role::lies_in).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which tree.
+    pub role: Role,
+    /// Where it is mounted, by an absolute path; UTF-8.
+    pub mountpoint: PathBuf,
+}
+
+/// A view: what is mounted, and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The connections, the shared tree's first: on an existing, empty directory.
+    pub connections: Vec<Wanted>,
+    /// Where the control socket is; made if it is missing, mode 0700.
+    pub runtime_dir: PathBuf,
+    /// Makes the file system type `fuse.<subtype>`.
+    pub subtype: String,
+    /// Started with the mountpoint as its last argument where a view is mounted there that nobody
+    /// answers for on the control socket: exit code 0 says that it answers reads.
+    /// [`probe`](crate::probe) does that.
+    pub probe: CommandLine,
+    /// Asked about each mountpoint that lies in nobody's tree, before something is mounted there
+    /// afresh and when no view is left there: whether the directory is fit. The sentence it gives
+    /// otherwise ends the start.
+    pub before_mount: Option<MountpointCheck>,
+}
+
+impl View {
+    /// The shared tree on `mountpoint`, and, if asked for, the pressure files in it.
+    #[must_use]
+    pub fn usual(mountpoint: &Path, pressure: bool) -> Vec<Wanted> {
+        let shared = Wanted { role: Role::Shared, mountpoint: mountpoint.to_owned() };
+        let in_it = mountpoint.join("proc/pressure");
+        let pressure = pressure.then_some(Wanted { role: Role::Pressure, mountpoint: in_it });
+        [shared].into_iter().chain(pressure).collect()
+    }
+
+    /// The shared tree's mountpoint.
+    pub(crate) fn mountpoint(&self) -> PathBuf {
+        let shared = self.connections.iter().find(|wanted| wanted.role == Role::Shared);
+        shared.map(|wanted| wanted.mountpoint.clone()).unwrap_or_default()
+    }
+}

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 /// What goes where, as it is in the repository: its path there and in the package.
 const FILES: &[(&str, &str)] = &[
     ("packaging/systemd/resview.service", "usr/lib/systemd/system/resview.service"),
-    ("packaging/systemd/before-253.conf", "usr/share/doc/resview/before-253.conf"),
+    ("packaging/systemd/before-253.conf", "usr/lib/resview/before-253.conf"),
     ("packaging/needrestart.conf", "etc/needrestart/conf.d/resview.conf"),
     ("packaging/debian/copyright", "usr/share/doc/resview/copyright"),
     ("README.md", "usr/share/doc/resview/README.md"),

@@ -31,7 +31,7 @@ pub(crate) enum Step {
     V1,
     /// the integration tests on pure cgroup v2, in a virtual machine with Debian's 6.12 kernel
     V2,
-    /// not by default: restarts, kills and upgrades of the package, under systemd in a virtual machine
+    /// restarts, kills and upgrades of the package, under systemd in a virtual machine
     Systemd,
     /// each fuzz target for some seconds
     Fuzz,
@@ -56,7 +56,7 @@ impl Step {
 
     /// Whether it runs when no step is named.
     pub(crate) fn by_default(self) -> bool {
-        ![Self::V1Vm, Self::Systemd, Self::Systemd252].contains(&self)
+        ![Self::V1Vm, Self::Systemd252].contains(&self)
     }
 
     /// Runs it.

@@ -184,4 +184,15 @@ mod tests {
         );
         assert_eq!(options(1, 2048, 2)[1], "node,nodeid=0,memdev=node0");
     }
+
+    #[test]
+    fn a_guest_that_lost_its_timer_has_stalled() {
+        let dir = tempfile::tempdir().unwrap();
+        let console = dir.path().join("console");
+        std::fs::write(&console, "[    2.1] systemd[1]: Starting\n").unwrap();
+        assert!(!stalled(&console).unwrap());
+        let starved = "[   23.0] rcu: rcu_preempt kthread starved for 5250 jiffies! g77 f0x2\n";
+        std::fs::write(&console, starved).unwrap();
+        assert!(stalled(&console).unwrap());
+    }
 }

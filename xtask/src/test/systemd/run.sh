@@ -2,7 +2,7 @@
 # non-stop while the service is restarted, killed, upgraded and stopped. No read may fail.
 #
 # In /vm: a.deb and b.deb, two builds of different versions; reader; container.sh.
-# Prints a line for each check in libtest's form, and figures. Comes after readers.sh and service.sh.
+# Prints a line for each check in libtest's form, and figures. Comes after the other files here.
 set -u
 export DEBIAN_FRONTEND=noninteractive
 
@@ -23,27 +23,34 @@ cp /vm/reader /usr/local/bin/reader
 check readers_start begin_reading
 while_they_read nothing_happens sleep 2
 while_they_read restarted_20_times repeat 20 restart
-while_they_read supervisor_and_worker_killed_5_times repeat 5 kill_all
-while_they_read supervisor_killed_5_times repeat 5 kill_supervisor
-while_they_read worker_killed_10_times repeat 10 kill_worker
-while_they_read upgraded_10_times_by_dpkg repeat 10 upgrade_by_dpkg
-while_they_read upgraded_10_times_by_reload repeat 10 upgrade_by_reload
+while_they_read supervisor_and_worker_killed_3_times repeat 3 kill_all
+while_they_read supervisor_killed_3_times repeat 3 kill_supervisor
+while_they_read worker_killed_5_times repeat 5 kill_worker
+while_they_read upgraded_3_times_by_dpkg repeat 3 upgrade_by_dpkg
+while_they_read upgraded_3_times_by_reload repeat 3 upgrade_by_reload
 while_they_read stopped_and_started stop_and_start
+while_they_read clock_a_year_forth step_clock $year_s
+while_they_read clock_two_years_back step_clock $((-2 * year_s))
+while_they_read clock_right_again step_clock $year_s
 enter_phase last
 check readers_end reads_were_good last end
 check the_supervisor_still_has_the_hosts_mounts sees_the_hosts_mounts
 check descriptors_are_still_stored stores_descriptors
 
-check container_begins_with_a_slot begin_slotted
+check container_begins_with_a_slot begin_container slotted slave $slots
 check everything_is_lost lose_everything
-check the_slot_shows_the_host_then wait_for slotted_shows_the_host
+check the_slot_shows_the_host_then wait_for shows_the_host slotted
 check service_starts_again systemctl start resview
 check the_view_is_mounted_anew answers
-check the_slot_shows_the_view_again wait_for slotted_shows 196608
+check the_slot_shows_the_view_again wait_for shows slotted 196608
 
+check container_begins_without_a_slot begin_container bound private $view
+inits="$(init_of slotted) $(init_of bound)"
 check package_is_removed dpkg -r resview
 check the_view_is_gone not is_mounted
-check the_slot_shows_the_host_at_last slotted_shows_the_host
+check the_slot_shows_the_host_at_last shows_the_host slotted
+check what_is_bound_without_a_slot_says_so is_dead_in bound
+check containers_run_on [ "$(init_of slotted) $(init_of bound)" = "$inits" ]
 check package_is_purged dpkg -P resview
 check nothing_is_left nothing_left
 

@@ -2,19 +2,20 @@
 
 show() { systemctl show -P "$1" resview.service; }
 main_pid() { show MainPID; }
-# Of the service, whether it is started or was left serving.
-processes() { cat "/sys/fs/cgroup$(show ControlGroup)/cgroup.procs" 2>/dev/null; }
+# Those of the service, whether it is started or was left serving. Without a process for each line: they
+# are dear under emulation.
 with_argument() { # WORD
-    local pid
-    for pid in $(processes); do
+    local pids pid words
+    { pids=$(<"/sys/fs/cgroup/system.slice/resview.service/cgroup.procs"); } 2>/dev/null
+    for pid in $pids; do
         # It may end at any moment.
-        if { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -q " $1 "; then echo "$pid"; fi
+        { mapfile -d '' -t words <"/proc/$pid/cmdline"; } 2>/dev/null || continue
+        case " ${words[*]} " in *" $1 "*) echo "$pid" ;; esac
     done
 }
 workers() { with_argument __worker; }
-guards() { with_argument __guard; }
 has_worker() { [ -n "$(workers)" ]; }
-answers() { timeout -k 1 30 head -c 100 $view/proc/meminfo 2>/dev/null | grep -q ^MemTotal; }
+answers() { timeout -k 1 60 grep -q ^MemTotal $view/proc/meminfo; }
 is_mounted() { grep -q " $view fuse.resview " /proc/mounts; }
 # The guard says so once for each view.
 has_laid_slots() { # TIMES
@@ -101,19 +102,24 @@ stop_and_start() {
 
 # --- When nobody holds the view any more ------------------------------------------------------------
 
-# A container that binds a slot.
-begin_slotted() {
-    systemd-run --quiet --collect --unit slotted -p MemoryMax=192M \
-        unshare --mount --pid --fork --mount-proc --propagation slave \
-        bash -c "mount --bind $slots/proc/meminfo /proc/meminfo && exec sleep infinity" &&
-        wait_for slotted_shows 196608
+# A container that binds one file.
+begin_container() { # NAME PROPAGATION SOURCE
+    systemd-run --quiet --collect --unit "$1" -p MemoryMax=192M \
+        unshare --mount --pid --fork --mount-proc --propagation "$2" \
+        bash -c "mount --bind $3/proc/meminfo /proc/meminfo && exec sleep infinity" &&
+        wait_for shows "$1" 196608
 }
-slotted_shows() { # KIB
+init_of() { pgrep -x -P "$(systemctl show -P MainPID "$1.service")" sleep; }
+meminfo_of() { # NAME
     local init
-    init=$(pgrep -x -P "$(systemctl show -P MainPID slotted.service)" sleep) || return 1
-    [ "$(timeout -k 1 30 nsenter -m -p -t "$init" sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)" = "$1" ]
+    init=$(init_of "$1") && timeout -k 1 60 nsenter -m -p -t "$init" cat /proc/meminfo 2>&1
 }
-slotted_shows_the_host() { slotted_shows "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"; }
+shows() { # NAME KIB
+    [ "$(meminfo_of "$1" | mem_total)" = "$2" ]
+}
+shows_the_host() { shows "$1" "$(mem_total </proc/meminfo)"; } # NAME
+mem_total() { sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p'; }
+is_dead_in() { meminfo_of "$1" | grep -q 'Transport endpoint is not connected'; } # NAME
 
 # Supervisor and worker are dead, and systemd has dropped what it kept.
 lose_everything() {
@@ -134,9 +140,10 @@ is_spared_by_oom() { [ "$(cat "/proc/$(main_pid)/oom_score_adj")" = -1000 ]; }
 stores_descriptors() { [ "$(show NFileDescriptorStore)" -ge 2 ]; }
 unit_is_clean() {
     local said
-    said=$(systemd-analyze verify resview.service 2>&1 | grep resview) || return 0
-    echo "$said"
-    return 1
+    # An older one names the keys that it does not know, and keeps the defaults.
+    said=$(systemd-analyze verify resview.service 2>&1 | grep resview |
+        { [ "$(systemd_version)" -ge 254 ] && cat || grep -v -e 'Unknown key' -e 'ignoring: notify-reload'; })
+    [ -z "$said" ] || { echo "$said"; return 1; }
 }
 nothing_left() {
     local found

@@ -141,16 +141,8 @@ fn a_request_that_comes_again_is_known_by_its_number() {
             let keeper = Keeper::new(at.session());
             let mut server = keeper.server("server", Recovery::None, &[]);
             let mut reader = cat(&at, "slow");
-            // Opening it is over when a read hangs.
-            let mut seen = None;
-            until("a read hangs", || {
-                let now = keeper.glance();
-                let hangs = now.in_hand.iter().flatten().count() == 1 && seen == Some(now);
-                thread::sleep(Duration::from_millis(20));
-                seen = Some(now);
-                hangs
-            });
-            let number = keeper.glance().in_hand.into_iter().flatten().next();
+            until("a read hangs", || keeper.reads_in_hand().len() == 1);
+            let number = keeper.reads_in_hand().first().copied();
             server.kill();
             assert_eq!(keeper.glance().in_hand.into_iter().flatten().next(), number);
 

@@ -88,6 +88,21 @@ impl Keeper {
         glance(self.journal.as_fd()).unwrap()
     }
 
+    /// The numbers of the READs in hand, by thread: on a busy machine an OPEN may be in hand for as
+    /// long as a READ that hangs.
+    pub(crate) fn reads_in_hand(&self) -> Vec<u64> {
+        const READ: [u8; 4] = 15_u32.to_ne_bytes();
+        let slots = self.glance().in_hand.into_iter().enumerate();
+        let is_read = |thread: usize| {
+            // The head's page, then a slot for each thread; the length comes before the opcode.
+            let opcode = 4096 + 8192 * u64::try_from(thread).unwrap() + 4;
+            let mut bytes = [0; 4];
+            rustix::io::pread(&self.journal, &mut bytes, opcode).unwrap();
+            bytes == READ
+        };
+        slots.filter_map(|(thread, number)| number.filter(|_| is_read(thread))).collect()
+    }
+
     /// The journal as another server would get it.
     pub(crate) fn journal_again(&self) -> Journal {
         Journal::adopt(self.journal.as_fd().try_clone_to_owned().unwrap()).unwrap()

@@ -226,12 +226,28 @@ pub(crate) fn kill(pid: u32, signal: Signal) {
 
 #[track_caller]
 pub(crate) fn assert_good(report: &Report) {
-    println!("{}", report.json());
+    let value = serde_json::from_str(&report.json()).unwrap();
+    tell("the host", &value);
     assert!(report.is_good(), "{report:#?}");
 }
 
 #[track_caller]
 pub(crate) fn assert_container_good(report: &Value) {
-    println!("{report}");
+    tell("a container", report);
     assert_eq!(report["good"], true, "{report:#}");
+}
+
+/// For the summary: what the readers of this test, whose thread bears its name, have met.
+fn tell(who: &str, report: &Value) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default().rsplit("::").next().unwrap_or_default();
+    let number = |key: &str| report[key].as_u64().unwrap_or_default();
+    let (reads, kept) = (number("reads"), number("kept_reads"));
+    let (errors, longest) = (number("errors"), number("longest_ms"));
+    testkit::figures(
+        test,
+        &format!(
+            "{who}: {reads} reads and {kept} of open files, {errors} errors, longest {longest} ms"
+        ),
+    );
 }

@@ -46,6 +46,16 @@ pub struct Explained {
 }
 
 impl Group {
+    /// The directories of the container's cgroups in the hierarchy of `controller`: its own first,
+    /// then those above it, without the root. Empty where the controller does not hold for it.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if the cgroup was removed, or why it could not be opened.
+    pub fn directories(&self, controller: Controller) -> Result<Vec<PathBuf>, Error> {
+        let paths = |chain: &Chain| chain.levels.iter().map(|level| level.path_of("")).collect();
+        Ok(self.walk(controller, |chain, _| Ok(paths(chain)))?.unwrap_or_default())
+    }
+
     /// The limits that hold for the container, and where each is set.
     ///
     /// # Errors
@@ -168,6 +178,15 @@ mod tests {
             pids: decided(&fake, 5, "unified/p/a/pids.max"),
         };
         assert_eq!(fake.group("/p/a").explain().unwrap(), expected);
+    }
+
+    #[test]
+    fn the_directories_go_up_to_the_root_and_leave_it_out() {
+        let fake = Fake::new(V2);
+        fake.files("unified/p/a", &[]);
+        let found = fake.group("/p/a").directories(Controller::Memory).unwrap();
+        assert_eq!(found, ["unified/p/a", "unified/p"].map(|dir| fake.path().join(dir)));
+        assert!(fake.group("/").directories(Controller::Memory).unwrap().is_empty());
     }
 
     #[test]

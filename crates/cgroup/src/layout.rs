@@ -173,6 +173,12 @@ impl Hierarchy {
         self.cfq
     }
 
+    /// Whether there is a cgroup at `path`, which has no `..`.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(&self.mount_root);
+        below.is_ok_and(|below| self.top.stat(below.join("cgroup.procs")).is_ok())
+    }
+
     /// Whether a level is still there, and not another one at its path.
     pub(crate) fn is_current(&self, level: &Level) -> bool {
         level.is_current(&self.top)

@@ -57,6 +57,19 @@ impl CgroupPaths {
         fits.then(|| Self { paths: paths.to_vec() })
     }
 
+    /// The cgroup `path` in each hierarchy that has it, and the root in the others. `None` if none
+    /// has it, or if it is the root.
+    #[must_use]
+    pub fn at(layout: &Layout, path: &Path) -> Option<Self> {
+        let is_plain = path.components().all(|one| one != Component::ParentDir);
+        if !path.is_absolute() || is_root(path) || !is_plain {
+            return None;
+        }
+        let own = |hierarchy: &Hierarchy| if hierarchy.has(path) { path } else { Path::new("/") };
+        let paths = layout.hierarchies().iter().map(|one| own(one).to_owned()).collect();
+        Some(Self { paths }).filter(|paths| !paths.is_root())
+    }
+
     /// Whether it is the root in every hierarchy: no container, the host.
     #[must_use]
     pub fn is_root(&self) -> bool {
@@ -197,6 +210,22 @@ mod tests {
         }
         assert!(fake.group("/dead (deleted)").memory().unwrap_err().is_gone());
         assert!(fake.group("/../b").memory().unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn a_path_is_looked_for_in_every_hierarchy() {
+        let fake = Fake::new(V1);
+        fake.files("memory/a/b", &[("cgroup.procs", "")]);
+        let layout = fake.layout();
+        let paths = CgroupPaths::at(&layout, Path::new("/a/b")).unwrap();
+        let all: Vec<_> = layout.hierarchies().iter().zip(paths.iter()).collect();
+        for (hierarchy, path) in all {
+            let has = hierarchy.mount_point().ends_with("memory");
+            assert_eq!(path, Path::new(if has { "/a/b" } else { "/" }));
+        }
+        for other in ["/", "a/b", "/a/c", "/a/../a/b", ""] {
+            assert_eq!(CgroupPaths::at(&layout, Path::new(other)), None, "{other}");
+        }
     }
 
     #[test]

@@ -82,6 +82,14 @@ impl Fake {
         fs::remove_dir_all(self.path(&format!("proc/{id}"))).unwrap();
     }
 
+    pub(crate) fn cgroup_file(&self, cgroup: &str, name: &str, text: &str) {
+        fs::write(self.path(&format!("cgroup{cgroup}/{name}")), text).unwrap();
+    }
+
+    pub(crate) fn cgroup_remove_file(&self, cgroup: &str, name: &str) {
+        fs::remove_file(self.path(&format!("cgroup{cgroup}/{name}"))).unwrap();
+    }
+
     pub(crate) fn remove_cgroup(&self, cgroup: &str) {
         fs::remove_dir(self.path(&format!("cgroup{cgroup}"))).unwrap();
     }
@@ -93,9 +101,13 @@ impl Fake {
         fs::rename(self.path("new"), self.path(&format!("cgroup{cgroup}"))).unwrap();
     }
 
+    pub(crate) fn host(&self) -> HostFs {
+        HostFs::at(self.path("proc"), self.path("")).unwrap()
+    }
+
     /// Links of made-up namespaces lead nowhere, so the kernel cannot be asked about them.
     pub(crate) fn identifier(&self) -> Identifier {
-        let host = Arc::new(HostFs::at(self.path("proc"), self.path("")).unwrap());
+        let host = Arc::new(self.host());
         let point = self.path("cgroup");
         let mounts = format!("3 1 0:3 / {} rw - cgroup2 cgroup2 rw\n", point.display());
         let layout = Layout::from_mountinfo(mounts.as_bytes(), &host.kept).unwrap();

@@ -5,6 +5,7 @@
 //! * [`Container`]: a stable key, the process that stands for the container, its clocks, and its
 //!   cgroups as a [`cgroup::Group`].
 //! * [`Identity`]: what another process needs to find a container again.
+//! * [`registry`]: containers that somebody has registered, and what is decided about each.
 //! * [`check_namespaces`]: refuses to start where the answers would be wrong.
 //!
 //! A container is its pid namespace's init and that init's cgroup. With a shared pid namespace, or
@@ -38,6 +39,7 @@ mod init;
 mod ioctl;
 mod lookout;
 mod process;
+pub mod registry;
 mod startup;
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ pub struct Mount<'text> {
     pub root: Cow<'text, [u8]>,
     /// Where it is mounted.
     pub mount_point: Cow<'text, [u8]>,
+    /// Options of this mount (not of the file system), separated by commas: `ro,nosuid`.
+    pub options: &'text [u8],
+    /// `shared:N`: the peer group with which it exchanges mounts. `None`: what is mounted on it
+    /// stays in this namespace.
+    pub peer_group: Option<u64>,
+    /// `master:N`: the peer group from which it receives mounts.
+    pub master: Option<u64>,
     /// The file system's type, with subtype: `ext4`, `cgroup2`, `fuse.lxcfs`.
     pub fs_type: &'text [u8],
     /// The mount's source; often a device, for pseudo file systems any word.
@@ -44,8 +51,15 @@ impl<'text> Mount<'text> {
         let (major, minor) = (device.next()??, device.next()??);
         let root = unescape(fields.next()?);
         let mount_point = unescape(fields.next()?);
-        // The mount's own options, then any number of optional fields up to a lone hyphen.
-        let mut rest = fields.skip(1).skip_while(|field| *field != b"-").skip(1);
+        let options = fields.next()?;
+        // Any number of optional fields up to a lone hyphen.
+        let (mut peer_group, mut master) = (None, None);
+        for field in fields.by_ref().take_while(|field| *field != b"-") {
+            let number = |tag: &[u8]| field.strip_prefix(tag).and_then(parse_u64);
+            peer_group = peer_group.or(number(b"shared:"));
+            master = master.or(number(b"master:"));
+        }
+        let mut rest = fields;
         Some(Self {
             id,
             parent,
@@ -53,6 +67,9 @@ impl<'text> Mount<'text> {
             minor: u32::try_from(minor).ok()?,
             root,
             mount_point,
+            options,
+            peer_group,
+            master,
             fs_type: rest.next()?,
             source: unescape(rest.next()?),
             // A file system may print no options of its own at all.
@@ -119,6 +136,8 @@ mod tests {
         assert_eq!(&*mount.root, b"/dk");
         assert_eq!(&*mount.mount_point, b"/sys/fs/cgroup/cpu");
         assert_eq!(mount.fs_type, b"cgroup");
+        assert_eq!(mount.options, b"rw,nosuid");
+        assert_eq!((mount.peer_group, mount.master), (Some(9), Some(2)));
         assert!(mount.has_super_option(b"cpuacct") && !mount.has_super_option(b"cpus"));
     }
 

@@ -1,132 +1,92 @@
-//! `cargo xtask deb`: a Debian package with one statically linked program.
+//! `cargo xtask deb`: Debian packages.
+//!
+//! By dpkg-deb, and not cargo-deb: two packages come from one build, with files that the built
+//! program prints, and tools that have to be compiled first would cost more than they save.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::program::{Args, Program};
+use crate::stage::{Format, Package, copy, lay_out};
 use crate::{repo, sh};
-
-/// Options of `cargo xtask deb`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The version of the package and of the program [default: that of the workspace]
-    #[arg(long)]
-    version: Option<String>,
-    /// Where to put the package [default: target/deb]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-}
-
-/// What goes where, as it is in the repository: its path there and in the package.
-const FILES: &[(&str, &str)] = &[
-    ("packaging/systemd/resview.service", "usr/lib/systemd/system/resview.service"),
-    ("packaging/systemd/before-253.conf", "usr/lib/resview/before-253.conf"),
-    ("packaging/needrestart.conf", "etc/needrestart/conf.d/resview.conf"),
-    ("packaging/debian/copyright", "usr/share/doc/resview/copyright"),
-    ("README.md", "usr/share/doc/resview/README.md"),
-    ("CHANGELOG.md", "usr/share/doc/resview/CHANGELOG.md"),
-    ("LICENSE", "usr/share/doc/resview/LICENSE"),
-    ("LICENSE-APACHE", "usr/share/doc/resview/LICENSE-APACHE"),
-    ("LICENSE-MIT", "usr/share/doc/resview/LICENSE-MIT"),
-];
-
-/// Where the program goes.
-const PROGRAM: &str = "usr/bin/resview";
-
-/// What dpkg asks about before it replaces an operator's version.
-const CONFFILES: &str = "/etc/needrestart/conf.d/resview.conf\n";
 
 /// The scripts that dpkg runs.
 const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 
-/// Builds the package and prints its path.
+/// Builds the packages and prints their paths.
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
-    let version = args.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
-    let out = match &args.out {
-        Some(dir) => dir.clone(),
-        None => repo::target()?.join("deb"),
-    };
-    println!("{}", build(version, &out)?.display());
+    let (program, out) = args.program()?;
+    for package in Package::ALL {
+        println!("{}", build(package, &program, &out)?.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the package of `version` in `out`; returns its path.
+/// Makes a package of `program` in `out`; returns its path.
 ///
 /// # Errors
-/// When the program does not compile, is not static, or dpkg-deb fails.
-pub(crate) fn build(version: &str, out: &Path) -> Result<PathBuf> {
-    if version.is_empty()
-        || version.contains(|c: char| !c.is_ascii_alphanumeric() && !".+~-".contains(c))
-    {
-        bail!("{version:?} is no version of a Debian package");
-    }
-    let program = static_build("resview", "resview", version)?;
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+/// When a file is missing, or dpkg-deb fails.
+pub(crate) fn build(package: Package, program: &Program, out: &Path) -> Result<PathBuf> {
     let stage = tempfile::Builder::new().prefix("stage-").tempdir_in(out)?;
-    install(&program, stage.path(), PROGRAM, 0o755)?;
-    for (from, to) in FILES {
-        install(&repo::root().join(from), stage.path(), to, 0o644)?;
-    }
+    lay_out(package, Format::Deb, program, stage.path())?;
     let architecture = sh::output(Command::new("dpkg").arg("--print-architecture"))?;
     let architecture = architecture.trim();
-    control(stage.path(), version, architecture)?;
-    let package = out.join(format!("resview_{version}_{architecture}.deb"));
+    control(package, stage.path(), &program.version, architecture)?;
+    let file = out.join(format!("{}_{}_{architecture}.deb", package.name(), program.version));
     let mut pack = Command::new("dpkg-deb");
-    pack.args(["--root-owner-group", "-Zxz", "--build"]).arg(stage.path()).arg(&package);
+    pack.args(["--root-owner-group", "-Zxz", "--build"]).arg(stage.path()).arg(&file);
     sh::run(pack.stdout(std::process::Stdio::null()))?;
-    Ok(package)
+    Ok(file)
 }
 
-/// Builds a program of the workspace that needs no library at run time; returns its path.
-///
-/// # Errors
-/// When it does not compile, or needs one all the same.
-pub(crate) fn static_build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
-    let about = sh::output(Command::new("rustc").arg("-vV"))?;
-    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.context("rustc does not say what it builds for")?;
-    // With --target, the flags are not those of build scripts and macros, which cannot be static.
-    sh::run(
-        repo::cargo()
-            .args(["build", "--release", "--quiet", "-p", package, "--bin", name, "--target", host])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
-            .env("RESVIEW_VERSION", version),
-    )?;
-    let program = repo::target()?.join(host).join("release").join(name);
-    // ldd fails for a static program, and says why.
-    let linked = Command::new("ldd").arg(&program).output().context("cannot start ldd")?;
-    let says = [linked.stdout, linked.stderr].concat();
-    let says = String::from_utf8_lossy(&says);
-    if !says.contains("statically linked") && !says.contains("not a dynamic executable") {
-        bail!("{} is not static: {says}", program.display());
+/// Where what dpkg reads of `package` is in the repository.
+fn packaging(package: Package) -> PathBuf {
+    let dir = repo::root().join("packaging/debian");
+    match package {
+        Package::Resview => dir,
+        Package::Lxcfs => dir.join("lxcfs"),
     }
-    Ok(program)
 }
 
-fn install(from: &Path, stage: &Path, to: &str, mode: u32) -> Result<()> {
-    let to = stage.join(to);
-    std::fs::create_dir_all(to.parent().unwrap_or(stage))?;
-    std::fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-    std::fs::set_permissions(&to, std::fs::Permissions::from_mode(mode))?;
+fn control(package: Package, stage: &Path, version: &str, architecture: &str) -> Result<()> {
+    let packaging = packaging(package);
+    for name in SCRIPTS {
+        copy(&packaging.join(name), &stage.join("DEBIAN").join(name), 0o755)?;
+    }
+    // What is in /etc belongs to the operator: dpkg asks before it replaces it.
+    let lists = r#"cd "$1"
+        find usr etc -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum >DEBIAN/md5sums
+        find etc -type f -printf '/%p\n' | LC_ALL=C sort >DEBIAN/conffiles
+        chmod 755 DEBIAN; du -sk --exclude=DEBIAN . | cut -f1"#;
+    let size = sh::output(&mut sh::script(lists, &[stage.as_os_str()]))?;
+    let path = packaging.join("control");
+    let template = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = filled_in(&template, version, architecture, size.trim());
+    std::fs::write(stage.join("DEBIAN/control"), text)?;
     Ok(())
 }
 
-fn control(stage: &Path, version: &str, architecture: &str) -> Result<()> {
-    let packaging = repo::root().join("packaging/debian");
-    for name in SCRIPTS {
-        install(&packaging.join(name), stage, &format!("DEBIAN/{name}"), 0o755)?;
-    }
-    let sums = r#"cd "$1"; find usr etc -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum >DEBIAN/md5sums
-        find . -type d -exec chmod 755 {} +; du -sk --exclude=DEBIAN . | cut -f1"#;
-    let size = sh::output(&mut sh::script(sums, &[stage.as_os_str()]))?;
-    let template = std::fs::read_to_string(packaging.join("control"))?;
-    let text = template
+fn filled_in(template: &str, version: &str, architecture: &str, size_kib: &str) -> String {
+    template
         .replace("@VERSION@", version)
         .replace("@ARCHITECTURE@", architecture)
-        .replace("@SIZE@", size.trim());
-    std::fs::write(stage.join("DEBIAN/control"), text)?;
-    std::fs::write(stage.join("DEBIAN/conffiles"), CONFFILES)?;
-    Ok(())
+        .replace("@SIZE@", size_kib)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        for package in Package::ALL {
+            let template = std::fs::read_to_string(packaging(package).join("control")).unwrap();
+            let text = filled_in(&template, "1.2", "amd64", "3");
+            assert!(text.starts_with(&format!("Package: {}\nVersion: 1.2\n", package.name())));
+            assert!(!text.contains('@') || text.matches('@').count() == 1, "{text}");
+        }
+    }
 }

@@ -1,14 +1,17 @@
 //! The project's own chores: `cargo xtask test` checks everything, `cargo xtask vm` runs a command
-//! on pure cgroup v2, `cargo xtask deb` makes a package.
+//! on pure cgroup v2, `cargo xtask deb` and `rpm` make packages.
 
 #![forbid(unsafe_code)]
 
 mod conformance;
 mod deb;
 mod packages;
+mod program;
 mod repo;
+mod rpm;
 mod rules;
 mod sh;
+mod stage;
 mod test;
 mod vm;
 
@@ -32,8 +35,12 @@ enum Chore {
     Conformance(conformance::Args),
     /// Run a command in a virtual machine that shows this machine's root under a stock kernel
     Vm(vm::Args),
-    /// Build a Debian package
-    Deb(deb::Args),
+    /// Build the program so that it needs no library, and runs on every distribution
+    Static(program::Args),
+    /// Build the Debian packages
+    Deb(program::Args),
+    /// Build the packages for Fedora and its kin; needs rpmbuild
+    Rpm(program::Args),
     /// Install the Debian packages that the tests use, as far as they are missing
     Packages,
 }
@@ -53,7 +60,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Chore::Test(args) => test::command(&args),
         Chore::Conformance(args) => conformance::command(&args),
         Chore::Vm(args) => vm::command(&args),
+        Chore::Static(args) => program::command(&args),
         Chore::Deb(args) => deb::command(&args),
+        Chore::Rpm(args) => rpm::command(&args),
         Chore::Packages => packages::install().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -14,6 +14,8 @@ pub enum Role {
     Shared,
     /// The pressure files, mounted on `proc/pressure` of the shared tree.
     Pressure,
+    /// The container tree: a directory for each registered container.
+    Containers,
 }
 
 impl Role {
@@ -23,6 +25,7 @@ impl Role {
         match self {
             Self::Shared => "shared",
             Self::Pressure => "pressure",
+            Self::Containers => "containers",
         }
     }
 
@@ -31,7 +34,7 @@ impl Role {
     #[must_use]
     pub fn lies_in(self) -> Option<Self> {
         match self {
-            Self::Shared => None,
+            Self::Shared | Self::Containers => None,
             Self::Pressure => Some(Self::Shared),
         }
     }

@@ -145,8 +145,8 @@ fn call(
             *given = Given::File(node, open.fh);
             reply.push(&abi::OpenOut::from(&open));
         }
-        Operation::Read { fh, offset, size } => {
-            fs.read(ctx, node, fh, offset, &mut reply.read_buf(size))?;
+        Operation::Read { fh, offset, size, direct } => {
+            fs.read(ctx, node, fh, offset, &mut reply.read_buf(size, direct))?;
         }
         Operation::Write { fh, offset, data } => {
             let size = fs.write(ctx, node, fh, offset, data)?;

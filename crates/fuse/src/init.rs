@@ -89,6 +89,17 @@ impl Default for Features {
     }
 }
 
+impl Features {
+    /// What suits a tree of files that the page cache answers for: OPEN may be answered ENOSYS, and
+    /// a new length or time of change drops what is cached.
+    #[must_use]
+    pub fn page_cached() -> Self {
+        let usual = Self::default();
+        let own = InitFlags::AUTO_INVAL_DATA | InitFlags::NO_OPEN_SUPPORT;
+        Self { flags: usual.flags | own, ..usual }
+    }
+}
+
 /// What was agreed with the kernel. Plain data: a server that takes over the descriptor needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Negotiated {

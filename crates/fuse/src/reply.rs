@@ -53,9 +53,9 @@ impl Reply {
     }
 
     /// A sink for the bytes of a READ.
-    pub(crate) fn read_buf(&mut self, size: u32) -> ReadBuf<'_> {
+    pub(crate) fn read_buf(&mut self, size: u32, direct: bool) -> ReadBuf<'_> {
         let room = usize::try_from(size).unwrap_or(usize::MAX);
-        ReadBuf { body: &mut self.0, room }
+        ReadBuf { body: &mut self.0, room, direct }
     }
 
     /// A sink for the entries of a READDIR.
@@ -79,6 +79,7 @@ fn error_field(errno: Errno) -> i32 {
 pub struct ReadBuf<'a> {
     body: &'a mut Vec<u8>,
     room: usize,
+    direct: bool,
 }
 
 impl ReadBuf<'_> {
@@ -93,6 +94,16 @@ impl ReadBuf<'_> {
         let wanted = bytes.get(..self.room).unwrap_or(bytes);
         self.body.extend_from_slice(wanted);
         self.room = self.room.saturating_sub(wanted.len());
+    }
+
+    /// Fills what is left of the pages of a cached file, which nobody sees as long as the file is
+    /// no longer than its content: should it grow, its new end is made of `byte` until the pages
+    /// are dropped, and not of zeros. Does nothing where the bytes go straight to a reader, who
+    /// would see them (`O_DIRECT`).
+    pub fn pad(&mut self, byte: u8) {
+        if !self.direct {
+            self.body.extend(std::iter::repeat_n(byte, std::mem::take(&mut self.room)));
+        }
     }
 
     /// Appends `content` from `offset` on; nothing at or past its end.
@@ -215,14 +226,14 @@ mod tests {
     fn read_takes_no_more_than_was_asked_for() {
         let mut reply = Reply::new();
         reply.start();
-        let mut out = reply.read_buf(4);
+        let mut out = reply.read_buf(4, false);
         out.put_from(b"abcdef", 1);
         out.put(b"more");
         assert_eq!(out.remaining(), 0);
         assert_eq!(&reply.finish(2, Ok(()))[16..], b"bcde");
         reply.start();
-        reply.read_buf(4).put_from(b"abc", 3);
-        reply.read_buf(4).put_from(b"abc", u64::MAX);
+        reply.read_buf(4, false).put_from(b"abc", 3);
+        reply.read_buf(4, false).put_from(b"abc", u64::MAX);
         assert_eq!(reply.finish(2, Ok(())).len(), 16);
     }
 
@@ -239,6 +250,18 @@ mod tests {
         assert_eq!(&bytes[16 + 24..16 + 32], b"meminfo\0");
         assert_eq!(&bytes[16 + 20..16 + 24], 8_u32.to_ne_bytes()); // DT_REG
         assert_eq!(&bytes[48 + 20..48 + 24], 4_u32.to_ne_bytes()); // DT_DIR
+    }
+
+    #[test]
+    fn pages_are_filled_and_direct_reads_are_not() {
+        let mut reply = Reply::new();
+        for (direct, expected) in [(false, &b"abc\n\n"[..]), (true, b"abc")] {
+            reply.start();
+            let mut out = reply.read_buf(5, direct);
+            out.put(b"abc");
+            out.pad(b'\n');
+            assert_eq!(reply.finish(2, Ok(()))[16..], *expected);
+        }
     }
 
     #[test]

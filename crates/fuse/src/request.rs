@@ -56,6 +56,8 @@ pub(crate) enum Operation<'a> {
         fh: Fh,
         offset: u64,
         size: u32,
+        /// The file was opened with `O_DIRECT`.
+        direct: bool,
     },
     Write {
         fh: Fh,
@@ -192,7 +194,9 @@ fn operation<'a>(
         opcode::OPENDIR => Operation::Opendir { flags: open_flags(body)? },
         opcode::READ => {
             let (read, _) = take::<abi::ReadIn>(body)?;
-            Operation::Read { fh: Fh(read.fh), offset: read.offset, size: bounded(read.size)? }
+            let (size, flags) = (bounded(read.size)?, OFlags::from_bits_retain(read.flags));
+            let direct = flags.contains(OFlags::DIRECT);
+            Operation::Read { fh: Fh(read.fh), offset: read.offset, size, direct }
         }
         opcode::READDIR => {
             let (read, _) = take::<abi::ReadIn>(body)?;

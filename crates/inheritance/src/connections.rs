@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use control::{ConnectionState, Held, Holdings, Listener, socket_path};
+use control::{ConnectionState, Held, Holdings, Listener, Role, socket_path};
 use fuse::{Connection, Features, Journal, MountOptions};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
@@ -28,22 +28,25 @@ pub(crate) fn listen(view: &View) -> Result<OwnedFd, Error> {
 /// Makes one; its mount is nowhere yet, and nothing of ours is in its place any more.
 pub(crate) fn connect(view: &View, wanted: &Wanted) -> Result<Held, Error> {
     if wanted.role.lies_in().is_none() {
-        mountpoint::make_free(view, &wanted.mountpoint)?;
+        mountpoint::make_free(view, wanted)?;
     }
+    let is_cached = wanted.role == Role::Containers;
     let options = MountOptions {
         mountpoint: wanted.mountpoint.clone(),
         subtype: view.subtype.clone(),
         source: view.subtype.clone(),
         allow_other: true,
         default_permissions: true,
-        read_only: false,
+        // What is written to a cached file is seen by others before it is refused.
+        read_only: is_cached,
     };
     let (connection, mount) = Connection::detached(&options)?;
     // What is written is short, and requests have to fit in the journal.
-    let session = connection.init(&Features { max_write: 4096, ..Features::default() })?;
+    let features = if is_cached { Features::page_cached() } else { Features::default() };
+    let session = connection.init(&Features { max_write: 4096, ..features })?;
     let negotiated = *session.negotiated();
     let device = session.into_device().map_err(Error::io("copy a descriptor"))?;
-    let Wanted { role, mountpoint } = wanted.clone();
+    let Wanted { role, mountpoint, .. } = wanted.clone();
     let state = ConnectionState { role, mountpoint, negotiated, attached: false };
     Ok(Held { state, device, journal: new_journal()?, mount: Some(mount) })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use control::socket_path;
 
 use crate::error::Error;
-use crate::view::View;
+use crate::view::{View, Wanted};
 
 /// How long a view has time to answer the probe. One that is being restarted answers within a
 /// period of its watchdog.
@@ -23,7 +23,8 @@ const LAYERS_MAX: usize = 16;
 ///
 /// # Errors
 /// A view there is alive, or the directory is not fit.
-pub(crate) fn make_free(view: &View, mountpoint: &Path) -> Result<(), Error> {
+pub(crate) fn make_free(view: &View, wanted: &Wanted) -> Result<(), Error> {
+    let mountpoint = wanted.mountpoint.as_path();
     for _ in 0..LAYERS_MAX {
         if !has_view(mountpoint, &view.subtype) {
             break;
@@ -34,6 +35,11 @@ pub(crate) fn make_free(view: &View, mountpoint: &Path) -> Result<(), Error> {
         }
         tracing::warn!("detaching a dead view from {}", mountpoint.display());
         fuse::unmount(mountpoint)?;
+    }
+    if wanted.make {
+        std::fs::create_dir_all(mountpoint).map_err(|error| {
+            Error::Mountpoint(format!("cannot make {}: {error}", mountpoint.display()))
+        })?;
     }
     match view.before_mount {
         Some(check) => check(mountpoint).map_err(Error::Mountpoint),

@@ -15,6 +15,8 @@ pub struct Wanted {
     pub role: Role,
     /// Where it is mounted, by an absolute path; UTF-8.
     pub mountpoint: PathBuf,
+    /// Whether the directory is made if it is missing.
+    pub make: bool,
 }
 
 /// A view: what is mounted, and what belongs to it.
@@ -40,9 +42,10 @@ impl View {
     /// The shared tree on `mountpoint`, and, if asked for, the pressure files in it.
     #[must_use]
     pub fn usual(mountpoint: &Path, pressure: bool) -> Vec<Wanted> {
-        let shared = Wanted { role: Role::Shared, mountpoint: mountpoint.to_owned() };
+        let wanted = |role, mountpoint| Wanted { role, mountpoint, make: false };
+        let shared = wanted(Role::Shared, mountpoint.to_owned());
         let in_it = mountpoint.join("proc/pressure");
-        let pressure = pressure.then_some(Wanted { role: Role::Pressure, mountpoint: in_it });
+        let pressure = pressure.then_some(wanted(Role::Pressure, in_it));
         [shared].into_iter().chain(pressure).collect()
     }
 

@@ -1,17 +1,21 @@
 //! `resview status`, `upgrade` and `stop`: the administrator's side of the control socket.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use control::{Answer, Client, Request, socket_path};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::cli::{DaemonPlace, StatusOptions, StopOptions, UpgradeOptions};
 use crate::exit_codes;
 use crate::mountpoint::{has_view, resolve};
+use crate::output;
 use crate::runtime_dir;
 use crate::slots::{Shown, Slots};
 use crate::supervise::slots_dir;
@@ -25,9 +29,9 @@ const LONG_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn status(options: &StatusOptions) -> ExitCode {
     let result = report(&options.place).and_then(|(report, is_served)| {
         if options.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            output::line(serde_json::to_string_pretty(&report)?);
         } else {
-            print!("{}", text(&report));
+            output::print(text(&report));
         }
         Ok(if is_served { exit_codes::OK } else { exit_codes::NOT_RUNNING })
     });
@@ -44,7 +48,8 @@ fn upgraded(options: &UpgradeOptions) -> anyhow::Result<exit_codes::Code> {
     let program = program.context("cannot find the new program")?;
     match ask(&options.place, &Request::Upgrade { program })? {
         Answer::Done { old, new } => {
-            println!("upgraded: {} serves, in the place of {}", new.display(), old.display());
+            let (new, old) = (new.display(), old.display());
+            output::line(format_args!("upgraded: {new} serves, in the place of {old}"));
             Ok(exit_codes::OK)
         }
         Answer::RolledBack { why } => bail!("the old worker goes on, because the new one {why}"),
@@ -79,8 +84,19 @@ fn stop_orphan(place: &DaemonPlace) -> anyhow::Result<()> {
     }
     // Only now do the connections end: nobody looks up a path through a dead view.
     drop(predecessor);
+    end_agent(&runtime_dir::socket(&place.runtime_dir, &mountpoint))?;
     let socket = socket_path(&own_dir(place)?);
     std::fs::remove_file(&socket).with_context(|| format!("cannot remove {}", socket.display()))
+}
+
+/// Ends the agent that listens there, if one does: its supervisor would have.
+fn end_agent(socket: &Path) -> anyhow::Result<()> {
+    let Ok(stream) = UnixStream::connect(socket) else { return Ok(()) };
+    let agent = socket_peercred(&stream).context("cannot tell who the agent is")?.pid;
+    kill_process(agent, Signal::TERM).with_context(|| {
+        let pid = agent.as_raw_nonzero();
+        format!("cannot end the agent, process {pid}; do so by hand: kill {pid}")
+    })
 }
 
 fn ask(place: &DaemonPlace, request: &Request) -> anyhow::Result<Answer> {
@@ -122,11 +138,21 @@ fn lines(value: &Value, depth: usize, out: &mut String) {
         // Writing to a String cannot fail.
         let _ = match value {
             Value::Object(_) => writeln!(out, "{:indent$}{name}:", ""),
+            Value::Array(all) if all.iter().any(Value::is_object) => {
+                writeln!(out, "{:indent$}{name}: {}", "", places(all))
+            }
             Value::String(text) => writeln!(out, "{:indent$}{name}: {text}", ""),
             other => writeln!(out, "{:indent$}{name}: {other}", ""),
         };
         lines(value, depth + 1, out);
     }
+}
+
+/// Connections, by what they serve and where.
+fn places(connections: &[Value]) -> String {
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or("?").to_owned();
+    let place = |one: &Value| format!("{} at {}", text(one, "role"), text(one, "mountpoint"));
+    connections.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
 fn ended(result: anyhow::Result<exit_codes::Code>) -> ExitCode {
@@ -145,7 +171,12 @@ mod tests {
 
     #[test]
     fn a_report_is_text_that_can_be_read() {
-        let report = json!({"mountpoint": "/v", "daemon": {"worker": {"open_handles": 3}}});
-        assert_eq!(text(&report), "daemon:\n  worker:\n    open handles: 3\nmountpoint: /v\n");
+        let connections = json!([{"role": "shared", "mountpoint": "/v", "negotiated": {}}]);
+        let daemon = json!({"worker": {"open_handles": 3}, "connections": connections});
+        let report = json!({"mountpoint": "/v", "daemon": daemon});
+        assert_eq!(
+            text(&report),
+            "mountpoint: /v\ndaemon:\n  worker:\n    open handles: 3\n  connections: shared at /v\n"
+        );
     }
 }

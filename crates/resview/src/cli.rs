@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use procfmt::cpulist::CpuSet;
 use procfmt::units::{Bytes, Usec};
 
+use crate::completions::CompletionsOptions;
+use crate::front_ends::{HookOptions, InstallOptions, RuntimeOptions, UninstallOptions};
+use crate::man::ManOptions;
+use crate::reach::{AttachOptions, DetachOptions, ListOptions};
 use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
 use crate::size::{MemorySwap, parse_cpus, parse_memory_swap, parse_size};
 use crate::supervise::SupervisionOptions;
@@ -37,7 +41,20 @@ pub(crate) enum Command {
     Status(StatusOptions),
     Upgrade(UpgradeOptions),
     Stop(StopOptions),
+    #[command(visible_alias = "remount")]
+    Attach(AttachOptions),
+    Detach(DetachOptions),
+    List(ListOptions),
+    Install(InstallOptions),
+    Uninstall(UninstallOptions),
+    OciHook(HookOptions),
+    OciRuntime(RuntimeOptions),
     Files(FilesOptions),
+    Explain(ExplainOptions),
+    Doctor(DoctorOptions),
+    Completions(CompletionsOptions),
+    #[command(name = "__man", hide = true)]
+    Man(ManOptions),
     #[command(name = "__stage", hide = true)]
     Stage(StageOptions),
 }
@@ -122,6 +139,16 @@ pub(crate) struct DaemonOptions {
     #[arg(long)]
     pub(crate) blkio_accounting: bool,
 
+    /// Where to mount the container tree, which has a directory for each registered container; made
+    /// if it is missing [default: containers in <runtime dir>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) containers: Option<PathBuf>,
+
+    /// The group whose members may attach and detach, besides root: they may then do so with every
+    /// container [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
+
     /// How many threads answer reads [default: one per CPU, at most 8]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -131,7 +158,7 @@ pub(crate) struct DaemonOptions {
 }
 
 /// Which daemon is meant.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct DaemonPlace {
     /// Where its view is mounted
     #[arg(long, value_name = "DIR", default_value = DEFAULT_MOUNTPOINT)]
@@ -185,6 +212,50 @@ pub(crate) struct FilesOptions {
     /// Print JSON, with all lines of each file
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Show where a number that a container reads comes from
+///
+/// The host's value, the limits of the container's cgroup and of each above it, the one that
+/// decides, and the formula with the numbers put in. Without FILE, the main quantities. Needs root,
+/// and no daemon; a running one is asked for its options.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainOptions {
+    /// A container's name, its id or the beginning of it, a pid (4711), or the path of a cgroup
+    /// (/docker/4f2a…)
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+
+    /// A virtual file and perhaps a line of it: meminfo:MemAvailable, stat:cpu, cpuinfo, vmstat:pgfault,
+    /// diskstats:sda, sys/devices/system/cpu/online
+    #[arg(value_name = "FILE[:LINE]")]
+    pub(crate) file: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) place: DaemonPlace,
+
+    /// What to log to standard error: error, warn, info, debug, trace [env: RESVIEW_LOG] [default:
+    /// warn]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+}
+
+/// Check this machine, its container engines and the daemon, and say what to do about problems
+///
+/// Changes nothing, and never hangs: what takes too long is reported as such. Exit code 0 if there is
+/// no problem, 1 otherwise; notes are no problems.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) place: DaemonPlace,
 }
 
 /// One of the processes that `resview run` makes of itself.

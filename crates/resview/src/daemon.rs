@@ -17,7 +17,7 @@ use crate::logging;
 use crate::mountpoint::{Occupied, check_empty, check_free, resolve};
 use crate::runtime_dir;
 use crate::serve::{ServeOptions, Subtype, default_threads};
-use crate::supervise::Supervision;
+use crate::supervise::{Reach, Supervision};
 use crate::worker::Settings;
 
 /// Runs the daemon until it is told to stop; exit code 0 then, 1 if it could not start. Under a
@@ -40,9 +40,12 @@ fn run(options: &DaemonOptions, arguments: &[OsString]) -> anyhow::Result<Ended>
     logging::start(options.log.as_deref(), "info")?;
     let policy = options.view.policy()?;
     let mountpoint = prepare(&options.mountpoint)?;
+    let usual = || runtime_dir::containers(&options.runtime_dir, &mountpoint);
+    let containers = options.containers.as_deref().map_or_else(|| Ok(usual()), resolve)?;
     let supervision = Supervision {
         mountpoint: &mountpoint,
         runtime_dir: &options.runtime_dir,
+        reach: Some(Reach { containers, group: options.group.clone() }),
         subtype: Subtype::Resview,
         pressure: has_pressure(&policy)?,
         worker_arguments: arguments.to_vec(),
@@ -60,6 +63,7 @@ pub(crate) fn worker_settings(
 ) -> anyhow::Result<Settings> {
     let upkeep = Upkeep {
         histories: Some(runtime_dir::histories(&options.runtime_dir, mountpoint)),
+        registrations: Some(runtime_dir::registrations(&options.runtime_dir, mountpoint)),
         blkio_accounting: options.blkio_accounting,
     };
     let serve = ServeOptions {

@@ -27,6 +27,11 @@ pub(crate) const NOT_EXECUTABLE: Code = Code(126);
 pub(crate) const NOT_FOUND: Code = Code(127);
 
 impl Code {
+    /// As a parent sees it.
+    pub(crate) fn number(self) -> i32 {
+        self.0.into()
+    }
+
     /// The code that tells how a child ended: its own, or 128 + n if signal n killed it. `None`
     /// while the child lives (it was stopped or continued).
     pub(crate) fn of(status: WaitStatus) -> Option<Self> {

@@ -7,14 +7,22 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod agent;
 mod cli;
+mod completions;
 mod daemon;
+mod doctor;
 mod exit_codes;
+mod explain;
 mod files;
+mod front_ends;
 mod logging;
 mod lxcfs;
+mod man;
 mod mountinfo;
 mod mountpoint;
+mod output;
+mod reach;
 mod run;
 mod runtime_dir;
 mod serve;
@@ -52,6 +60,9 @@ pub fn main_with(wrap: Wrap) -> ExitCode {
     if called_as_lxcfs(arguments.first()) {
         return lxcfs::main(&arguments);
     }
+    if let Some(theirs) = front_ends::as_runtime(&arguments) {
+        return front_ends::run_as_runtime(theirs);
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, arguments.get(1)),
@@ -62,7 +73,18 @@ pub fn main_with(wrap: Wrap) -> ExitCode {
         Command::Status(options) => admin::status(&options),
         Command::Upgrade(options) => admin::upgrade(&options),
         Command::Stop(options) => admin::stop(&options),
+        Command::Attach(options) => reach::attach(&options),
+        Command::Detach(options) => reach::detach(&options),
+        Command::List(options) => reach::list(&options),
+        Command::Install(options) => front_ends::install(&options),
+        Command::Uninstall(options) => front_ends::uninstall(&options),
+        Command::OciHook(options) => front_ends::hook(&options),
+        Command::OciRuntime(options) => front_ends::run_as_runtime(&options.arguments),
         Command::Files(options) => files::main(&options),
+        Command::Explain(options) => explain::main(&options),
+        Command::Doctor(options) => doctor::main(&options),
+        Command::Completions(options) => completions::main(&options),
+        Command::Man(options) => man::main(&options),
         Command::Stage(stage) => run::stage(&stage),
     }
 }
@@ -73,6 +95,7 @@ enum Part {
     Worker,
     Attach,
     Guard,
+    Agent,
 }
 
 fn own_part(arguments: &[OsString]) -> Option<Part> {
@@ -80,6 +103,7 @@ fn own_part(arguments: &[OsString]) -> Option<Part> {
         "__worker" => Some(Part::Worker),
         "__attach" => Some(Part::Attach),
         "__guard" => Some(Part::Guard),
+        "__agent" => Some(Part::Agent),
         _ => None,
     }
 }
@@ -89,6 +113,7 @@ fn play(part: Part, arguments: &[OsString], wrap: Wrap) -> ExitCode {
         Part::Worker => return worker::main(arguments, wrap),
         Part::Attach => worker::attach(arguments),
         Part::Guard => slots::guard(arguments),
+        Part::Agent => agent::main(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

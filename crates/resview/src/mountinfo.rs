@@ -10,7 +10,7 @@ use anyhow::Context;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
     /// Its number, and that of the mount on which it lies.
-    id: u64,
+    pub(crate) id: u64,
     parent: u64,
     /// What of the file system is mounted; `/` is all of it.
     pub(crate) root: PathBuf,

@@ -1,9 +1,11 @@
 //! Where a daemon keeps what outlives it, but not the machine's next boot: its control socket, its
-//! histories, its slots.
+//! histories, its slots, the registrations of containers.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+use crate::cli::DEFAULT_MOUNTPOINT;
 
 /// Where daemons keep all that unless told otherwise: on a tmpfs on every distribution.
 pub(crate) const DEFAULT_RUNTIME_DIR: &str = "/run/resview";
@@ -30,9 +32,43 @@ pub(crate) fn histories(runtime_dir: &Path, mountpoint: &Path) -> PathBuf {
     of(runtime_dir, mountpoint).join("histories")
 }
 
+/// Where the containers are registered that are attached to it.
+pub(crate) fn registrations(runtime_dir: &Path, mountpoint: &Path) -> PathBuf {
+    of(runtime_dir, mountpoint).join("registrations")
+}
+
+/// The daemon of the default mountpoint has its public places at the top of the runtime directory,
+/// where everybody looks for them; any other has them in its own directory.
+fn public(runtime_dir: &Path, mountpoint: &Path) -> PathBuf {
+    if mountpoint == Path::new(DEFAULT_MOUNTPOINT) {
+        runtime_dir.to_owned()
+    } else {
+        of(runtime_dir, mountpoint)
+    }
+}
+
+/// Where its container tree is mounted.
+pub(crate) fn containers(runtime_dir: &Path, mountpoint: &Path) -> PathBuf {
+    public(runtime_dir, mountpoint).join("containers")
+}
+
+/// Where its agent listens.
+pub(crate) fn socket(runtime_dir: &Path, mountpoint: &Path) -> PathBuf {
+    public(runtime_dir, mountpoint).join(api::SOCKET)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_usual_daemon_is_found_where_everybody_looks() {
+        let run = Path::new(DEFAULT_RUNTIME_DIR);
+        assert_eq!(socket(run, Path::new(DEFAULT_MOUNTPOINT)), Path::new(api::DEFAULT_SOCKET));
+        let usual = containers(run, Path::new(DEFAULT_MOUNTPOINT));
+        assert_eq!(usual, Path::new("/run/resview/containers"));
+        assert_eq!(containers(run, Path::new("/v")), Path::new("/run/resview/v/containers"));
+    }
 
     #[test]
     fn each_mountpoint_has_a_directory_of_its_own() {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use control::{Degraded, Recovery};
+use control::{Degraded, Recovery, Role};
 use procfmt::units::Bytes;
-use supervisor::{CommandLine, Config, Ended, Helper, View};
+use supervisor::{CommandLine, Config, Ended, Helper, View, Wanted};
 
 use crate::runtime_dir;
 use crate::serve::Subtype;
@@ -117,6 +117,8 @@ pub(crate) struct Supervision<'a> {
     pub(crate) mountpoint: &'a Path,
     /// The daemon's, which others may share.
     pub(crate) runtime_dir: &'a Path,
+    /// Whether there is a container tree, and an agent that attaches.
+    pub(crate) reach: Option<Reach>,
     pub(crate) subtype: Subtype,
     /// Whether there are pressure files.
     pub(crate) pressure: bool,
@@ -147,10 +149,20 @@ impl Supervision<'_> {
             let arguments = vec!["__guard".into(), self.mountpoint.into(), slots.into_os_string()];
             Helper { command: line(arguments), outlives: true }
         });
+        let agent = self.reach.as_ref().map(|reach| Helper {
+            command: line(reach.agent_arguments(self.runtime_dir, self.mountpoint)),
+            outlives: false,
+        });
+        let mut connections = View::usual(self.mountpoint, self.pressure);
+        connections.extend(self.reach.map(|reach| Wanted {
+            role: Role::Containers,
+            mountpoint: reach.containers,
+            make: true,
+        }));
         let mut worker = vec![OsString::from("__worker")];
         worker.extend(self.worker_arguments);
         let view = View {
-            connections: View::usual(self.mountpoint, self.pressure),
+            connections,
             runtime_dir: own_dir,
             subtype: self.subtype.name().to_owned(),
             probe: line(vec!["__stage".into(), "probe".into()]),
@@ -159,13 +171,43 @@ impl Supervision<'_> {
         Ok(Config {
             view,
             worker: line(worker),
-            helpers: guard.into_iter().collect(),
+            helpers: guard.into_iter().chain(agent).collect(),
             watchdog: self.options.watchdog,
             recovery: self.options.in_flight.into(),
             when_failing: self.options.when_failing.into(),
             on_stop: self.options.on_stop.into(),
             usr2_switches: self.usr2_switches,
         })
+    }
+}
+
+/// How containers are reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    /// Where the container tree is mounted; made if it is missing.
+    pub(crate) containers: PathBuf,
+    /// The group whose members may ask the agent for everything, besides root.
+    pub(crate) group: Option<String>,
+}
+
+impl Reach {
+    fn agent_arguments(&self, runtime_dir: &Path, mountpoint: &Path) -> Vec<OsString> {
+        let registrations = runtime_dir::registrations(runtime_dir, mountpoint);
+        let socket = runtime_dir::socket(runtime_dir, mountpoint);
+        let mut arguments = vec![OsString::from("__agent")];
+        for (option, path) in [
+            ("--mountpoint", mountpoint),
+            ("--runtime-dir", runtime_dir),
+            ("--containers", &self.containers),
+            ("--registrations", &registrations),
+            ("--socket", &socket),
+        ] {
+            arguments.extend([option.into(), path.into()]);
+        }
+        if let Some(group) = &self.group {
+            arguments.extend(["--group".into(), group.into()]);
+        }
+        arguments
     }
 }
 
@@ -228,6 +270,7 @@ mod tests {
             mountpoint: Path::new("/v/w"),
             runtime_dir: Path::new("/r"),
             subtype: Subtype::Resview,
+            reach: Some(Reach { containers: "/c".into(), group: Some("g".to_owned()) }),
             pressure: true,
             worker_arguments: vec!["daemon".into(), "--slots".into()],
             options: &options,
@@ -237,6 +280,14 @@ mod tests {
         let config = supervision.config().unwrap();
         assert_eq!(config.view.runtime_dir, Path::new("/r/v-w"));
         assert_eq!(config.worker.arguments, ["__worker", "daemon", "--slots"]);
+        let agent = &config.helpers[1].command.arguments;
+        assert_eq!(agent[..3], ["__agent", "--mountpoint", "/v/w"]);
+        assert_eq!(agent[3..7], ["--runtime-dir", "/r", "--containers", "/c"]);
+        assert_eq!(agent[7..9], ["--registrations", "/r/v-w/registrations"]);
+        assert_eq!(agent[9..11], ["--socket", "/r/v-w/resview.sock"]);
+        assert_eq!(agent[11..], ["--group", "g"]);
+        let last = config.view.connections.last().unwrap();
+        assert_eq!((last.role, last.make), (Role::Containers, true));
         assert_eq!(config.helpers[0].command.arguments, ["__guard", "/v/w", "/r/slots"]);
         assert_eq!(config.worker.program, std::env::current_exe().unwrap());
     }

@@ -89,6 +89,17 @@ impl From<CpuCount> for policy::CpuCount {
     }
 }
 
+impl From<policy::CpuCount> for CpuCount {
+    fn from(policy: policy::CpuCount) -> Self {
+        match policy {
+            policy::CpuCount::Cpuset => Self::Cpuset,
+            policy::CpuCount::Quota => Self::Quota,
+            policy::CpuCount::QuotaFloor => Self::QuotaFloor,
+            policy::CpuCount::Shares => Self::Shares,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum CpuNumbers {
     /// The kernel's own, with gaps, as pinning and sched_getaffinity(2) have them

@@ -13,13 +13,14 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use common::*;
+use container::registry::{Id, Registration, Target, Writer};
 use fuse::{Connection, Features, Filesystem, Journal, MountOptions, Serve, ServeHandle, Session};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use sandbox::{Sandbox, enter, settle};
 use testkit::{Layout, TestCgroup, layout, need_command, need_fuse, need_root};
 use view::policy::Policy;
-use viewfs::{Contents, Keep, PressureTree, SharedTree, Upkeep};
+use viewfs::{ContainerTree, Contents, Keep, PressureTree, SharedTree, Upkeep};
 
 /// Where a child finds its mount points.
 const DIR: &str = "RESVIEW_SANDBOX_DIR";
@@ -47,11 +48,17 @@ fn main() -> ExitCode {
 fn serve() {
     let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
     let run = dir.join("run");
-    let upkeep = Upkeep { histories: Some(run.join("histories")), ..Upkeep::default() };
+    let upkeep = Upkeep {
+        histories: Some(run.join("histories")),
+        registrations: Some(dir.join("registrations")),
+        ..Upkeep::default()
+    };
     let opened = Contents::of_this_host(Policy::default(), &upkeep).unwrap();
     let keep = Arc::new(Keep::create().unwrap());
-    let shared = session(&dir.join("view"));
-    let pressure = opened.has_pressure().then(|| session(&dir.join("pressure")));
+    let usual = Features::default();
+    let shared = session(&dir.join("view"), &usual);
+    let containers = session(&dir.join("containers"), &Features::page_cached());
+    let pressure = opened.has_pressure().then(|| session(&dir.join("pressure"), &usual));
     let sandbox = Sandbox {
         writable: vec![run.clone()],
         triggers: true,
@@ -65,17 +72,20 @@ fn serve() {
     assert!(fs::write(run.join("more"), "").is_err(), "nothing is made any more");
     let tree = SharedTree::new(Arc::clone(&contents), Arc::clone(&keep));
     let shared = serving(shared, Arc::new(tree));
+    let tree = ContainerTree::new(Arc::clone(&contents), Arc::clone(&keep));
+    let containers = serving(containers, Arc::new(tree));
     let pressure = pressure.map(|(session, journal)| {
         let tree = PressureTree::start(contents, Some(session.notifier()), keep).unwrap();
         serving((session, journal), Arc::new(tree))
     });
     println!("ready {report}");
-    let ends = [Some(shared), pressure].into_iter().flatten().map(ServeHandle::wait);
+    let ends =
+        [Some(shared), Some(containers), pressure].into_iter().flatten().map(ServeHandle::wait);
     assert!(ends.into_iter().all(|end| matches!(end, fuse::Ended::Unmounted)));
     println!("unmounted");
 }
 
-fn session(mountpoint: &Path) -> (Session, Journal) {
+fn session(mountpoint: &Path, features: &Features) -> (Session, Journal) {
     let options = MountOptions {
         mountpoint: mountpoint.to_owned(),
         subtype: "resview".to_owned(),
@@ -84,7 +94,7 @@ fn session(mountpoint: &Path) -> (Session, Journal) {
         default_permissions: true,
         read_only: false,
     };
-    let session = Connection::mount(&options).unwrap().init(&Features::default()).unwrap();
+    let session = Connection::mount(&options).unwrap().init(features).unwrap();
     (session, Journal::create().unwrap())
 }
 
@@ -110,7 +120,7 @@ impl Worker {
         let dir = tempfile::tempdir().unwrap();
         let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(dir.path(), open_to_all).unwrap();
-        for name in ["view", "pressure", "run"] {
+        for name in ["view", "pressure", "containers", "run"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let run = dir.path().join("run");
@@ -148,7 +158,7 @@ impl Worker {
     }
 
     fn unmount(&self) {
-        for name in ["pressure", "view"] {
+        for name in ["pressure", "containers", "view"] {
             // Not there without pressure, and not a second time.
             let _ = umount2(&self.path(name), MntFlags::MNT_DETACH);
         }
@@ -178,14 +188,11 @@ fn a_container_reads_every_file() {
         let meminfo = worker.run(how, &cgroup, "head -n 1 view/proc/meminfo");
         assert_eq!(meminfo, "MemTotal:          65536 kB\n", "the container's own, {how:?}");
     }
-    let files = worker.run(ROOTFUL, &cgroup, "find view -type f");
-    assert!(files.lines().count() > 50, "{files}");
-    let script = "cat $(find view -type f) 2>&1 >/dev/null || true";
-    for failed in worker.run(ROOTFUL, &cgroup, script).lines() {
-        // Some files of sysfs are never readable.
-        let name = failed.strip_prefix("cat: view").and_then(|rest| rest.split(':').next());
-        let name = name.unwrap_or_else(|| panic!("{failed}"));
-        assert!(fs::read(name).is_err(), "not so on the host: {failed}");
+    register(&worker, &cgroup);
+    let meminfo = fs::read_to_string(worker.path("containers/web/proc/meminfo")).unwrap();
+    assert!(meminfo.starts_with("MemTotal:          65536 kB\n"), "{meminfo}");
+    for top in ["view", "containers/web"] {
+        all_files(&worker, &cgroup, top);
     }
     triggers(&worker, &cgroup);
     assert!(worker.child.try_wait().unwrap().is_none(), "the worker has ended");
@@ -195,6 +202,26 @@ fn a_container_reads_every_file() {
     assert_eq!(worker.line(), "unmounted\n");
     assert!(worker.child.wait().unwrap().success());
     assert!(worker.path("run/histories").read_dir().unwrap().count() > 0, "histories are kept");
+}
+
+/// The worker has its directory open, and no way that leads there.
+fn register(worker: &Worker, cgroup: &TestCgroup) {
+    let writer = Writer::open(worker.path("registrations")).unwrap();
+    let target = Target::Cgroup { path: cgroup.name(), instance: None };
+    writer.put(&Registration::new(Id::new("web").unwrap(), target)).unwrap();
+}
+
+fn all_files(worker: &Worker, cgroup: &TestCgroup, top: &str) {
+    let files = worker.run(ROOTFUL, cgroup, &format!("find {top} -type f"));
+    assert!(files.lines().count() > 50, "{files}");
+    let script = format!("cat $(find {top} -type f) 2>&1 >/dev/null || true");
+    for failed in worker.run(ROOTFUL, cgroup, &script).lines() {
+        // Some files of sysfs are never readable.
+        let name = failed.strip_prefix("cat: ").and_then(|rest| rest.strip_prefix(top));
+        let name = name.and_then(|rest| rest.split(':').next());
+        let name = name.unwrap_or_else(|| panic!("{failed}"));
+        assert!(fs::read(name).is_err(), "not so on the host: {failed}");
+    }
 }
 
 /// Triggers, also where the cgroup was handed to another user.

@@ -21,6 +21,8 @@ pub struct Container {
     quota: Option<(u64, u64)>,
     cpuset: Option<String>,
     beside: Option<u32>,
+    root: PathBuf,
+    edits: Vec<fn(&mut Value)>,
 }
 
 impl Container {
@@ -36,7 +38,23 @@ impl Container {
             quota: None,
             cpuset: None,
             beside: None,
+            root: "/".into(),
+            edits: Vec::new(),
         }
+    }
+
+    /// Takes another folder than this machine's root for the container's, read-only as well.
+    #[must_use]
+    pub fn root(mut self, dir: &Path) -> Self {
+        self.root = dir.to_owned();
+        self
+    }
+
+    /// Changes `config.json` in a way that there is no word for here.
+    #[must_use]
+    pub fn edit(mut self, edit: fn(&mut Value)) -> Self {
+        self.edits.push(edit);
+        self
     }
 
     /// Starts the runtime in the mount namespace of process `pid`: where a daemon under test has
@@ -103,13 +121,17 @@ impl Container {
         let pid_file = bundle.dir.path().join("pid");
         let mut command = bundle.runtime(&["run", "--pid-file"]);
         command.arg(&pid_file).arg("--bundle").arg(bundle.dir.path()).arg(&bundle.id);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        // Not the test's own: runtimes give what they inherit to the root of a user namespace.
+        let said = bundle.dir.path().join("stderr");
+        let stderr = std::fs::File::create(&said).expect("a file for messages");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
         let mut running = Running { bundle, child: child.expect("starting unshare"), pid: 0 };
         let begin = Instant::now();
         while running.pid == 0 {
             assert!(begin.elapsed() < Duration::from_secs(10), "the container does not start");
             if let Ok(Some(status)) = running.child.try_wait() {
-                panic!("the container ended before it ran: {status}");
+                let said = std::fs::read_to_string(&said).unwrap_or_default();
+                panic!("the container ended before it ran: {status}: {said}");
             }
             std::thread::sleep(Duration::from_millis(5));
             let pid = std::fs::read_to_string(&pid_file).unwrap_or_default();
@@ -124,7 +146,7 @@ impl Container {
         // As the engines have it: a cgroup namespace on v2, none on v1.
         let namespaces = namespaces.chain((layout() == Layout::V2).then_some("cgroup"));
         let namespaces: Vec<Value> = namespaces.map(|kind| json!({ "type": kind })).collect();
-        json!({
+        let mut config = json!({
             "ociVersion": "1.0.2",
             "hostname": "test",
             "process": {
@@ -140,7 +162,9 @@ impl Container {
                 "namespaces": namespaces,
                 "resources": self.resources(),
             },
-        })
+        });
+        self.edits.iter().for_each(|edit| edit(&mut config));
+        config
     }
 
     fn all_mounts(&self) -> Vec<Value> {
@@ -235,6 +259,7 @@ struct Bundle {
     dir: tempfile::TempDir,
     runtime: String,
     beside: Option<u32>,
+    root: PathBuf,
     id: String,
 }
 
@@ -248,7 +273,8 @@ impl Bundle {
         std::fs::create_dir(&rootfs).expect("the folder of the root");
         let config = container.config(&rootfs, &format!("/{id}"));
         std::fs::write(dir.path().join("config.json"), config.to_string()).expect("config.json");
-        Self { dir, runtime: container.runtime.clone(), beside: container.beside, id }
+        let (runtime, root) = (container.runtime.clone(), container.root.clone());
+        Self { dir, runtime, beside: container.beside, root, id }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -257,16 +283,17 @@ impl Bundle {
         command
     }
 
-    /// The runtime, in a mount namespace of its own in which this machine's root lies read-only on
+    /// The runtime, in a mount namespace of its own in which the container's root lies read-only on
     /// the bundle's. crun refuses to work beside a cgroup2 mount on v1, so it does not see that.
     fn runtime(&self, args: &[&str]) -> Command {
         let hide = if self.runtime == "crun" && layout() == Layout::Hybrid { "yes" } else { "" };
         let script = r#"set -e
-            mount --bind / "$1/rootfs"
+            chmod 755 "$1" # for the root of a user namespace
+            mount --bind "$4" "$1/rootfs"
             mount -o remount,bind,ro "$1/rootfs"
             [ -z "$2" ] || awk '$3 == "cgroup2" { print $2 }' /proc/mounts | xargs -r umount
             runtime=$3 dir=$1
-            shift 3
+            shift 4
             exec "$runtime" --root "$dir/state" "$@""#;
         let mut command = match self.beside {
             None => Command::new("unshare"),
@@ -280,6 +307,7 @@ impl Bundle {
             .args(["--mount", "--propagation", "private", "sh", "-c", script, "testkit"])
             .arg(self.dir.path())
             .args([hide, &self.runtime])
+            .arg(&self.root)
             .args(args);
         command
     }

@@ -199,6 +199,31 @@ mod tests {
     }
 
     #[test]
+    fn a_look_goes_on_from_a_running_daemons_rows_and_writes_nothing() {
+        let runtime = tempfile::tempdir().unwrap();
+        let host = hostfs::HostFs::at("/proc", "/sys").unwrap();
+        let visible = CpuSet::first(1);
+        let user = |accounts: &Accounts, used_so_far: u64| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let read = || Ok(Some((used(used_so_far), Hint::None)));
+            let times = accounts.times(ONE, Usec(9_000_000), &visible, 1000, read);
+            times.unwrap().unwrap().total.user.0
+        };
+        let state = StateDir::open(runtime.path(), &host).unwrap();
+        let daemon = Accounts::open(Some(&state), 1);
+        assert_eq!(user(&daemon, 5_000_000), 5_000);
+        let written = || std::fs::read(runtime.path().join("cpu-accounts")).unwrap();
+        let before = written();
+        let look = StateDir::look_or_log(runtime.path(), &host).unwrap();
+        // A container that is seen for the first time would show 1 ms as used just now.
+        assert_eq!(user(&Accounts::open(Some(&look), 1), 5_001_000), 5_001);
+        assert!(before == written(), "the daemon's file was written to");
+        let nowhere = StateDir::look_or_log(&runtime.path().join("none"), &host).unwrap();
+        assert_eq!(user(&Accounts::open(Some(&nowhere), 1), 7_000_000), 7_000);
+        assert!(!runtime.path().join("none").exists(), "nothing is made");
+    }
+
+    #[test]
     fn a_container_that_is_moved_keeps_its_rows_and_gets_nobody_elses_time() {
         let accounts = Accounts::open(None, 1);
         let visible = CpuSet::first(1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cgroup::{Controller, Layout};
+use container::registry::{Found, Registry, Target, Writer};
 use container::{Container, Identifier, Identity};
 use fuse::Errno;
 use hostfs::HostFs;
@@ -13,8 +14,9 @@ use view::policy::{CpuNumbers, Policy};
 use view::{Cpus, Disks, Nodes};
 
 use crate::classes::Classes;
+use crate::decisions::{Decision, Decisions};
 use crate::degraded::{Degraded, Log};
-use crate::gather::{Gather, GatherError, HostText, Start};
+use crate::gather::{Gather, GatherError, Histories, HostText, Start};
 use crate::linux32::{self, Linux32};
 use crate::pressure::HostPressure;
 use crate::upkeep::Upkeep;
@@ -23,13 +25,13 @@ use crate::upkeep::Upkeep;
 #[derive(Debug)]
 pub struct Contents {
     host: Arc<HostFs>,
-    identifier: Identifier,
+    identifier: Arc<Identifier>,
     classes: Classes,
     source: Source,
     linux32: Linux32,
     /// `None`: there are no pressure files.
     pressure: Option<HostPressure>,
-    policy: Policy,
+    decisions: Arc<Decisions>,
     /// Off: everybody gets the host's content.
     is_virtual: AtomicBool,
 }
@@ -53,10 +55,10 @@ pub struct Opened {
 /// What is there before the source is.
 struct Unstarted {
     host: Arc<HostFs>,
-    identifier: Identifier,
+    identifier: Arc<Identifier>,
     linux32: Linux32,
     pressure: Option<HostPressure>,
-    policy: Policy,
+    decisions: Arc<Decisions>,
 }
 
 /// Why there can be no view on this machine.
@@ -71,6 +73,9 @@ pub enum StartError {
     /// The daemon sits in a namespace from which containers look different.
     #[error(transparent)]
     Container(#[from] container::Error),
+    /// There is no place for registrations of containers.
+    #[error(transparent)]
+    Registrations(#[from] container::registry::WriteError),
     /// A thread could not be started.
     #[error("cannot start the load sampler: {0}")]
     Thread(#[from] std::io::Error),
@@ -109,7 +114,7 @@ impl fmt::Debug for Opened {
 
 impl Unstarted {
     fn with(self, source: Source) -> Contents {
-        let Self { host, identifier, linux32, pressure, policy } = self;
+        let Self { host, identifier, linux32, pressure, decisions } = self;
         Contents {
             host,
             identifier,
@@ -117,7 +122,7 @@ impl Unstarted {
             source,
             linux32,
             pressure,
-            policy,
+            decisions,
             is_virtual: AtomicBool::new(true),
         }
     }
@@ -130,20 +135,35 @@ impl Contents {
     /// # Errors
     /// See [`StartError`].
     pub fn of_this_host(policy: Policy, upkeep: &Upkeep) -> Result<Opened, StartError> {
+        Self::open(policy, upkeep, Histories::Take)
+    }
+
+    pub(crate) fn open(
+        policy: Policy,
+        upkeep: &Upkeep,
+        histories: Histories,
+    ) -> Result<Opened, StartError> {
         let host = Arc::new(HostFs::mount()?);
         container::check_namespaces(&host)?;
         let layout = Arc::new(Layout::detect(&host)?);
         log_missing_controllers(&layout);
         log_unknown_lines(&host)?;
         log_overrides(&policy);
-        let start = Gather::open(Arc::clone(&host), &layout, policy.clone(), upkeep)?;
         let has_pressure = lists(&policy, PRESSURE, true) && host.proc.stat("pressure").is_ok();
+        let identifier = Arc::new(Identifier::new(Arc::clone(&host), Arc::clone(&layout))?);
+        let registry = upkeep.registrations.as_ref().map(Writer::open).transpose()?;
+        let registry = registry.map(|writer| writer.reader());
+        let decisions =
+            Decisions::new(policy, registry, Arc::clone(&host), Arc::clone(&identifier));
+        let decisions = Arc::new(decisions);
+        let start =
+            Gather::open(Arc::clone(&host), &layout, Arc::clone(&decisions), upkeep, histories)?;
         let contents = Unstarted {
-            identifier: Identifier::new(Arc::clone(&host), layout)?,
+            identifier,
             linux32: Linux32::new(Arc::clone(&host)),
             pressure: has_pressure.then(HostPressure::mount).transpose()?,
             host,
-            policy,
+            decisions,
         };
         Ok(Opened { start, contents })
     }
@@ -207,7 +227,7 @@ impl Contents {
         } else {
             self.host.kept_proc.read(file.name, &mut text).map_err(|error| error.errno())?;
         }
-        let own = container.filter(|_| self.shows_own(file.name)).zip(self.gather());
+        let own = self.own(file.name, container).zip(self.gather());
         let Some((container, gather)) = own else { return Ok(text) };
         let host = HostText { file: file.name, text: &text };
         let view = self.gathered(gather.view(file.needs, container, host))?;
@@ -222,6 +242,7 @@ impl Contents {
         path: &str,
         container: Option<&Arc<Container>>,
     ) -> fuse::Result<Vec<u8>> {
+        let container = self.own_of_sys(path, container);
         let mut text = Vec::new();
         let host_path = crate::sys::on_host(self, path, container)?;
         self.host.sys.read(host_path.as_ref(), &mut text).map_err(|error| error.errno())?;
@@ -281,7 +302,7 @@ impl Contents {
 
     /// Whether containers may see their CPUs under other numbers than the kernel's.
     pub(crate) fn may_renumber_cpus(&self) -> bool {
-        self.policy.cpu_numbers != CpuNumbers::Kernel
+        self.decisions.of_all().policy().cpu_numbers != CpuNumbers::Kernel
     }
 
     /// The container of the thread `tid` that reads below a served directory of `/sys`; `None` also
@@ -294,16 +315,63 @@ impl Contents {
         if sys_directory(path).is_some_and(|directory| !self.shows_own(directory.name)) {
             return Ok(None);
         }
-        self.identify(tid)
+        let container = self.identify(tid)?;
+        Ok(self.own_of_sys(path, container.as_ref()).cloned())
+    }
+
+    /// The container, if it gets its own content of this file or directory of the catalogue.
+    pub(crate) fn own<'a>(
+        &self,
+        name: &str,
+        container: Option<&'a Arc<Container>>,
+    ) -> Option<&'a Arc<Container>> {
+        let is_own = |one: &Container| self.decision(one).of_file(name) == FilePolicy::Virtual;
+        container.filter(|one| is_own(one))
+    }
+
+    /// As [`Contents::own`], of what lies at a path below `/sys`.
+    pub(crate) fn own_of_sys<'a>(
+        &self,
+        path: &str,
+        container: Option<&'a Arc<Container>>,
+    ) -> Option<&'a Arc<Container>> {
+        match sys_directory(path) {
+            Some(directory) => self.own(directory.name, container),
+            None => container,
+        }
+    }
+
+    /// What is decided about a container.
+    pub(crate) fn decision(&self, container: &Container) -> Arc<Decision> {
+        self.decisions.of(container)
+    }
+
+    /// The registered containers; `None`: there are none, ever.
+    pub(crate) fn registry(&self) -> Option<&Registry> {
+        self.decisions.registry()
+    }
+
+    /// The container that a registration tells of.
+    ///
+    /// # Errors
+    /// `ENOENT` if it has ended.
+    pub(crate) fn find_registered(&self, target: &Target) -> fuse::Result<Found> {
+        let found = container::registry::find(&self.host, &self.identifier, target);
+        found.map_err(|error| log_unclear(&error))?.ok_or(Errno::NOENT)
+    }
+
+    /// Whether a container that was found is still there, so that what was read since is its own.
+    pub(crate) fn is_there(&self, found: &Found) -> fuse::Result<bool> {
+        found.is_there(&self.host).map_err(|error| log_unclear(&error))
     }
 
     /// Whether containers get their own content of this file or directory of the catalogue.
     pub(crate) fn shows_own(&self, name: &str) -> bool {
-        self.policy.of_file(name) == FilePolicy::Virtual
+        self.decisions.of_all().of_file(name) == FilePolicy::Virtual
     }
 
     fn lists(&self, name: &str, in_lxcfs: bool) -> bool {
-        lists(&self.policy, name, in_lxcfs)
+        lists(self.decisions.of_all().policy(), name, in_lxcfs)
     }
 
     /// `None`: degraded.
@@ -355,7 +423,12 @@ impl Contents {
     }
 }
 
-fn lists(policy: &Policy, name: &str, in_lxcfs: bool) -> bool {
+fn log_unclear(error: &container::Error) -> Errno {
+    tracing::warn!(%error, "cannot tell whether a registered container is there");
+    error.errno()
+}
+
+pub(crate) fn lists(policy: &Policy, name: &str, in_lxcfs: bool) -> bool {
     let wanted = in_lxcfs || !policy.lxcfs_files_only;
     wanted && policy.of_file(name) != FilePolicy::Absent
 }

@@ -39,6 +39,21 @@ impl Log {
         Some(found)
     }
 
+    /// What a container was shown last of a file, if it may serve.
+    pub(crate) fn last_shown(
+        &self,
+        node: u64,
+        file: &str,
+        shown: Option<&[u8]>,
+    ) -> Option<Vec<u8>> {
+        let found = match self.choice {
+            Degraded::LastGood => shown?.to_vec(),
+            Degraded::Host => return None,
+        };
+        self.answered(node, file, "what they read last");
+        Some(found)
+    }
+
     /// A container gets the host's content of a file.
     pub(crate) fn host(&self, node: u64, file: &str) {
         self.answered(node, file, "the host's");

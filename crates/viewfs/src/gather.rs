@@ -12,7 +12,6 @@ use procfmt::num::parse_u64;
 use procfmt::stat::{btime, busy_ticks};
 use procfmt::units::{Bytes, Kib, Usec};
 use view::catalogue::Needs;
-use view::policy::Policy;
 use view::{
     Clock, CpuTimes, Cpus, Disks, Hint, HostMemory, HugePagePool, Memory, Nodes, ResourceView,
 };
@@ -20,6 +19,7 @@ use view::{
 use crate::accounts::Accounts;
 use crate::clocks::boottime;
 use crate::contents::StartError;
+use crate::decisions::Decisions;
 use crate::disks::{BlkioAccounting, mounted_disks};
 use crate::numa::{HostNodes, thread_siblings};
 use crate::sampler::Sampler;
@@ -40,13 +40,22 @@ pub(crate) struct Gather {
     /// Keeps other daemons out of our histories.
     _state: Option<StateDir>,
     blkio: Option<BlkioAccounting>,
-    policy: Policy,
+    decisions: Arc<Decisions>,
     user_hz: u64,
     page_sizes: PageSizes,
 }
 
 /// Starts what was opened.
 pub(crate) type Start = Box<dyn FnOnce() -> Result<Gather, StartError> + Send>;
+
+/// What to do with the histories that a daemon has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Histories {
+    /// Take them over and write them on.
+    Take,
+    /// Read them: the daemon may be running.
+    Look,
+}
 
 /// The host's file that is being rendered, which need not be read a second time.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +96,9 @@ impl Gather {
     pub(crate) fn open(
         host: Arc<HostFs>,
         layout: &Layout,
-        policy: Policy,
+        decisions: Arc<Decisions>,
         upkeep: &Upkeep,
+        histories: Histories,
     ) -> Result<Start, StartError> {
         let user_hz = rustix::param::clock_ticks_per_second();
         let blkio = upkeep.blkio_accounting.then(|| BlkioAccounting::new(layout)).flatten();
@@ -98,9 +108,12 @@ impl Gather {
         let huge_page_pools = huge_page_pools(&host)?;
         let page_sizes = PageSizes::of_this_host(&host)?;
         let cpus = possible_cpus(&host)?;
-        let histories = upkeep.histories.clone();
+        let path = upkeep.histories.clone();
         Ok(Box::new(move || {
-            let state = StateDir::open_or_log(histories.as_deref(), &host);
+            let state = match histories {
+                Histories::Take => StateDir::open_or_log(path.as_deref(), &host),
+                Histories::Look => path.and_then(|path| StateDir::look_or_log(&path, &host)),
+            };
             Ok(Self {
                 accounts: Accounts::open(state.as_ref(), cpus),
                 sampler: Sampler::start(Arc::clone(&host), state.as_ref())?,
@@ -111,7 +124,7 @@ impl Gather {
                 blkio,
                 page_sizes,
                 host,
-                policy,
+                decisions,
                 user_hz,
             })
         }))
@@ -175,7 +188,8 @@ impl Gather {
         let input = container.group().cpu()?;
         let mut online = Vec::new();
         self.host_cpu.read("online", &mut online)?;
-        Ok(Cpus::by_policy(&input, &CpuSet::parse_list(&online)?, &self.policy))
+        let decision = self.decisions.of(container);
+        Ok(Cpus::by_policy(&input, &CpuSet::parse_list(&online)?, decision.policy()))
     }
 
     fn memory(
@@ -190,7 +204,8 @@ impl Gather {
         if let Some(nodes) = self.host_nodes.totals_of_some(|| group.mems())? {
             host = host.confined_to(&nodes);
         }
-        Ok(Some(Memory::new(&input, hugetlb.as_deref(), &host, &self.policy)))
+        let decision = self.decisions.of(container);
+        Ok(Some(Memory::new(&input, hugetlb.as_deref(), &host, decision.policy())))
     }
 
     fn host_memory(

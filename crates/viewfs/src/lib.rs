@@ -3,14 +3,17 @@
 //!
 //! The way of a read goes straight down: [`SharedTree`] (which file, which handle) →
 //! [`Contents`] (which container, host's text) → `gather` (cgroup values to a resource view) →
-//! a renderer of crate `view`.
+//! a renderer of crate `view`. [`ContainerTree`] has the same files once for each registered
+//! container, for the page cache to answer for.
 #![forbid(unsafe_code)]
 
 mod accounts;
 mod adopt;
 mod classes;
 mod clocks;
+mod container_tree;
 mod contents;
+mod decisions;
 mod degraded;
 mod disks;
 mod gather;
@@ -18,6 +21,7 @@ mod handles;
 mod keep;
 mod linux32;
 mod listing;
+mod look;
 mod nodes;
 mod numa;
 mod open;
@@ -35,6 +39,7 @@ mod vm;
 #[cfg(test)]
 mod tests;
 
+pub use container_tree::ContainerTree;
 pub use contents::{Contents, Opened, StartError};
 pub use degraded::Degraded;
 pub use keep::{Keep, KeepError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use container::{Container, ContainerKey};
 use fuse::{Context, Errno, Fh, NodeId};
-use view::catalogue::{ProcFile, Sys};
+use view::catalogue::{FilePolicy, ProcFile, Sys};
 
 use crate::adopt::{Whose, new_meta};
 use crate::handles::{Built, Snapshot};
@@ -76,11 +76,13 @@ impl SharedTree {
 
     /// Whether the container gets content that is made for it, not the host's.
     fn is_made(&self, what: &What, container: Option<&Arc<Container>>) -> bool {
-        let is_made = match what {
-            What::Proc { file, .. } => self.contents.shows_own(file.name),
-            What::Sys(path) => matches!(view::catalogue::sys(path), Sys::Virtual(_)),
-        };
-        is_made && container.is_some()
+        match what {
+            What::Proc { file, .. } => self.contents.own(file.name, container).is_some(),
+            What::Sys(path) => {
+                let own = self.contents.own_of_sys(path, container);
+                own.is_some() && matches!(view::catalogue::sys(path), Sys::Virtual(_))
+            }
+        }
     }
 
     /// Places for a handle with so many bytes of content.
@@ -111,6 +113,12 @@ impl SharedTree {
             What::Proc { .. } => self.container(ctx)?,
             What::Sys(path) => self.container_for(ctx, path)?,
         };
+        // Names are looked up by everybody, so that only now it is not there for this one.
+        if let (What::Proc { file, .. }, Some(container)) = (&what, &container)
+            && self.contents.decision(container).of_file(file.name) == FilePolicy::Absent
+        {
+            return Err(Errno::NOENT);
+        }
         let kept = keep::What::File { is_linux32: what.is_linux32() };
         let mut meta = new_meta(ctx, node, fh, container.as_deref(), kept);
         let whose = Whose::from(container);

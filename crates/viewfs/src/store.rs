@@ -33,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct StateDir {
     path: PathBuf,
     boot_id: String,
-    _lock: File,
+    /// `None`: another daemon uses it, and this process only looks.
+    lock: Option<File>,
 }
 
 /// What a file is for.
@@ -116,15 +117,23 @@ impl StateDir {
                 TryLockError::Error(error) => return Err(failed("lock", path)(error)),
             }
         }
-        let mut boot_id = Vec::new();
-        host.proc.read("sys/kernel/random/boot_id", &mut boot_id)?;
-        let boot_id = String::from_utf8_lossy(boot_id.trim_ascii()).into_owned();
-        Ok(Self { path: path.to_owned(), boot_id, _lock: lock })
+        Ok(Self { path: path.to_owned(), boot_id: boot_id(host)?, lock: Some(lock) })
+    }
+
+    /// The histories of a daemon that may be running, to look at: nothing is made, locked or
+    /// written.
+    pub(crate) fn look_or_log(path: &Path, host: &HostFs) -> Option<Self> {
+        let boot_id = boot_id(host);
+        let boot_id = boot_id.inspect_err(|error| tracing::warn!(%error, "no histories are read"));
+        Some(Self { path: path.to_owned(), boot_id: boot_id.ok()?, lock: None })
     }
 
     /// As [`StateDir::store`]; without a directory, or if that fails, nothing is kept.
     pub(crate) fn store_of(state: Option<&Self>, kind: Kind) -> (Option<Store>, Vec<Saved>) {
         let Some(state) = state else { return (None, Vec::new()) };
+        if state.lock.is_none() {
+            return (None, state.saved(&state.path.join(kind.name), kind));
+        }
         match state.store(kind) {
             Ok((store, saved)) => (Some(store), saved),
             Err(error) => {
@@ -197,6 +206,12 @@ impl StateDir {
         let Kind { name, version, .. } = kind;
         format!("resview {name} {version}\nboot_id {}\nrecord_bytes ", self.boot_id)
     }
+}
+
+fn boot_id(host: &HostFs) -> Result<String, hostfs::Error> {
+    let mut text = Vec::new();
+    host.proc.read("sys/kernel/random/boot_id", &mut text)?;
+    Ok(String::from_utf8_lossy(text.trim_ascii()).into_owned())
 }
 
 impl Store {

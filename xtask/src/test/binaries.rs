@@ -17,8 +17,9 @@ pub(crate) struct Binary {
     path: PathBuf,
 }
 
-/// Hundreds of kills and restarts, which say nothing about cgroups and take too long emulated.
-const NATIVE_ONLY: [&str; 3] = ["store", "supervision", "unbreakable"];
+/// Hundreds of kills and restarts, and of containers to attach to, which say nothing about cgroups and
+/// take too long emulated.
+const NATIVE_ONLY: [&str; 4] = ["reach", "store", "supervision", "unbreakable"];
 
 /// Builds the integration tests of all crates but the pure ones, which no cgroup layout touches.
 ///

@@ -3,6 +3,8 @@
 //! What cannot run here is skipped by name and reason; with `CI=true` that is a failure.
 
 mod binaries;
+mod dist;
+mod engines;
 mod fuzz;
 mod live;
 mod steps;

@@ -8,7 +8,7 @@ use testkit::{Layout, layout};
 
 use super::live::Tee;
 use super::tally::Tally;
-use super::{Outcome, binaries, ci, fuzz, live, systemd};
+use super::{Outcome, binaries, ci, dist, engines, fuzz, live, systemd};
 use crate::vm::Machine;
 use crate::{packages, repo, rules, sh};
 
@@ -31,6 +31,10 @@ pub(crate) enum Step {
     V1,
     /// the integration tests on pure cgroup v2, in a virtual machine with Debian's 6.12 kernel
     V2,
+    /// the packages for Debian and Fedora: what is in them, and what they run
+    Dist,
+    /// Docker, Podman, containerd, runc, crun and LXC, and LXCFS's ways of use, on this machine
+    Engines,
     /// restarts, kills and upgrades of the package, under systemd in a virtual machine
     Systemd,
     /// each fuzz target for some seconds
@@ -81,6 +85,8 @@ impl Step {
             Self::Native => native(),
             Self::V1 => v1(),
             Self::V2 => virtual_machine(&Machine::for_tests()),
+            Self::Dist => distribution(),
+            Self::Engines => with_engines(),
             Self::Systemd => under_systemd("trixie"),
             Self::Systemd252 => under_systemd("bookworm"),
             Self::Fuzz => fuzz::run(),
@@ -147,6 +153,23 @@ fn v1() -> Result<Outcome> {
     let script = format!("set -e\n{hide}set +e\n{}", binaries::script(&binaries::build()?));
     let mut command = Command::new("unshare");
     with_skips(command.args(["--mount", "--propagation", "private", "sh", "-c", &script]))
+}
+
+fn distribution() -> Result<Outcome> {
+    match missing(&["dpkg-deb", "rpmbuild", "mandoc"]) {
+        Some(reason) => Ok(Outcome::Skipped(reason)),
+        None => dist::run(),
+    }
+}
+
+fn with_engines() -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("engines need root".to_owned()));
+    }
+    match missing(&engines::PROGRAMS) {
+        Some(reason) => Ok(Outcome::Skipped(reason)),
+        None => engines::run(),
+    }
 }
 
 fn under_systemd(suite: &str) -> Result<Outcome> {

@@ -66,13 +66,16 @@ fn run(options: &Options, arguments: &[OsString]) -> anyhow::Result<()> {
     }
     let worker_arguments =
         std::iter::once(OsString::from("lxcfs")).chain(arguments.iter().skip(1).cloned()).collect();
+    let staying_alive =
+        SupervisionOptions { on_stop: options.on_stop(), ..SupervisionOptions::default() };
     let supervision = Supervision {
         mountpoint: &mountpoint,
         runtime_dir: &own_runtime_dir(options),
         subtype: Subtype::Lxcfs,
         pressure: has_pressure(&Policy::default())?,
         worker_arguments,
-        options: &SupervisionOptions::default(),
+        reach: None,
+        options: &staying_alive,
         usr2_switches: true,
         before_mount: |mountpoint| {
             let checked = check_free(mountpoint, Occupied::ByAView);

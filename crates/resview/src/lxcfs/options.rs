@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::supervise::OnStop;
+
 /// Where LXCFS keeps its pidfile.
 const DEFAULT_RUNTIME_DIR: &str = "/run";
 
@@ -30,7 +32,7 @@ pub(crate) struct Options {
     #[arg(short = 'l', long)]
     pub(crate) enable_loadavg: bool,
 
-    /// FUSE options, separated by commas
+    /// FUSE options, separated by commas; and resview.files=all|lxcfs, resview.on-stop=keep|unmount
     #[arg(short = 'o', value_name = "LIST", value_parser = parse_fuse_options)]
     pub(crate) fuse_options: Option<FuseOptions>,
 
@@ -92,6 +94,12 @@ impl Options {
         self.fuse_options.as_ref().is_some_and(|options| options.all_files)
     }
 
+    /// What TERM and INT do to the view: LXCFS unmounts it, `-o resview.on-stop=keep` leaves it to the
+    /// worker until the next start.
+    pub(crate) fn on_stop(&self) -> OnStop {
+        self.fuse_options.as_ref().map_or_else(OnStop::default, |options| options.on_stop)
+    }
+
     /// What was asked for that changes nothing here, for the log.
     pub(crate) fn without_effect(&self) -> Vec<String> {
         let flags = [
@@ -111,6 +119,7 @@ impl Options {
 pub(crate) struct FuseOptions {
     without_effect: Vec<String>,
     all_files: bool,
+    on_stop: OnStop,
 }
 
 /// Options of fusermount(1), mount(8) and libfuse, by name up to `=`. What they ask for is either
@@ -165,9 +174,14 @@ fn parse_fuse_options(list: &str) -> Result<FuseOptions, String> {
             // Ours, in a place where no unit file or script of LXCFS's users trips over it.
             "resview.files=all" => options.all_files = true,
             "resview.files=lxcfs" => options.all_files = false,
+            "resview.on-stop=keep" => options.on_stop = OnStop::Keep,
+            "resview.on-stop=unmount" => options.on_stop = OnStop::Unmount,
             _ if KNOWN_TO_FUSE.contains(&name) => options.without_effect.push(option.to_owned()),
             _ if name == "resview.files" => {
                 return Err(format!("{option:?}: resview.files is all or lxcfs"));
+            }
+            _ if name == "resview.on-stop" => {
+                return Err(format!("{option:?}: resview.on-stop is keep or unmount"));
             }
             _ => return Err(format!("FUSE has no option {option:?}")),
         }
@@ -248,5 +262,15 @@ mod tests {
         for line in ["lxcfs -o resview.files /m", "lxcfs -o resview.files=some /m"] {
             assert!(parse(line).unwrap_err().to_string().contains("all or lxcfs"), "{line}");
         }
+    }
+
+    #[test]
+    fn the_view_stays_at_a_stop_if_the_unit_says_so() {
+        let on_stop = |line: &str| parse(line).unwrap().on_stop();
+        assert_eq!(on_stop("lxcfs /m"), OnStop::Unmount);
+        // A list of which a unit file leaves the end empty.
+        assert_eq!(on_stop("lxcfs -o resview.on-stop=keep, /m"), OnStop::Keep);
+        let error = parse("lxcfs -o resview.on-stop=no /m").unwrap_err().to_string();
+        assert!(error.contains("keep or unmount"), "{error}");
     }
 }

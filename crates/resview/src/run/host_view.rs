@@ -40,7 +40,7 @@ impl HostView {
     pub(super) fn find_or_serve(options: &RunOptions, mounts: &[Mount]) -> anyhow::Result<Self> {
         let daemon = mountinfo::at(mounts, &options.mountpoint);
         if daemon.is_some_and(|mount| mount.fs_type == "fuse.resview") {
-            if answers(&options.mountpoint)? {
+            if ask(&options.mountpoint) == Answers::Yes {
                 tracing::info!(mountpoint = %options.mountpoint.display(), "using the daemon's view");
                 if options.view.policy()? != Policy::default() {
                     tracing::warn!("the daemon decides about the view, not this command's options");
@@ -90,27 +90,56 @@ impl HostView {
     }
 }
 
+/// What a file system says when it is asked whether it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    Yes,
+    /// Its server is gone (ENOTCONN).
+    Dead,
+    /// It did not answer in time.
+    Late,
+    /// It could not be asked: the path is not there, or not to be looked at.
+    No,
+}
+
 /// Whether the file system at `path` answers. Asked in another process: a look at a hung file
 /// system may never return.
-fn answers(path: &Path) -> anyhow::Result<bool> {
+pub(crate) fn ask(path: &Path) -> Answers {
+    match asked(path) {
+        Ok(Some(code)) if code == exit_codes::NOT_RUNNING.number() => Answers::Dead,
+        Ok(Some(0)) => Answers::Yes,
+        Ok(Some(_)) => Answers::No,
+        Ok(None) => Answers::Late,
+        Err(error) => {
+            tracing::warn!("cannot ask {}: {error:#}", path.display());
+            Answers::No
+        }
+    }
+}
+
+/// The exit code of a process that looks; `None`: it did not end in time.
+fn asked(path: &Path) -> anyhow::Result<Option<i32>> {
     let mut probe = stage_command(StageName::Probe);
-    probe.arg(path).stdin(Stdio::null()).stdout(Stdio::null());
+    probe.arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut probe = probe.spawn().context("cannot start a process")?;
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if let Some(status) = probe.try_wait().context("cannot wait for a process")? {
-            return Ok(status.success());
+            return Ok(status.code());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     // It may be beyond killing until the file system is aborted, so it is not waited for.
     probe.kill().context("cannot kill a process")?;
-    Ok(false)
+    Ok(None)
 }
 
 /// The process that looks.
 pub(super) fn probe(arguments: &[OsString]) -> anyhow::Result<Code> {
     let [path] = arguments else { bail!("a probe looks at one path") };
-    let answers = rustix::fs::statfs(Path::new(path)).is_ok();
-    Ok(if answers { exit_codes::OK } else { exit_codes::FAILED })
+    Ok(match rustix::fs::statfs(Path::new(path)) {
+        Ok(_) => exit_codes::OK,
+        Err(rustix::io::Errno::NOTCONN) => exit_codes::NOT_RUNNING,
+        Err(_) => exit_codes::FAILED,
+    })
 }

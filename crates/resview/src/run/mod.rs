@@ -18,7 +18,7 @@ mod host_view;
 mod init;
 mod mounts;
 mod plan;
-mod report;
+pub(crate) mod report;
 pub(crate) mod signals;
 mod terminal;
 mod timens;
@@ -32,6 +32,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 
 use self::cgroups::{Cgroups, Limits};
 use self::host_view::HostView;
+pub(crate) use self::host_view::{Answers, ask as ask_mount};
 use self::plan::Plan;
 use self::signals::Inbox;
 use crate::cli::{RunOptions, StageName, StageOptions};

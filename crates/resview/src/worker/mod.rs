@@ -121,7 +121,7 @@ fn allow_oom_kill() {
 }
 
 /// The same command line as the daemon's, and understood by the same code.
-fn settings(arguments: &[OsString], mountpoint: &Path) -> anyhow::Result<Settings> {
+pub(crate) fn settings(arguments: &[OsString], mountpoint: &Path) -> anyhow::Result<Settings> {
     let name = arguments.first().map(OsString::as_os_str);
     if name == Some(OsStr::new("lxcfs")) {
         return lxcfs::worker_settings(&lxcfs::Options::try_parse_from(arguments)?, mountpoint);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use control::{Holdings, Role};
 use fuse::{Ended, Fairness, Filesystem, Journal, Recovery, Serve, Session, Stopper};
-use viewfs::{Contents, Keep, PressureTree, SharedTree};
+use viewfs::{ContainerTree, Contents, Keep, PressureTree, SharedTree};
 
 use super::copy;
 use super::events::{Event, Events};
@@ -98,13 +98,14 @@ impl Trees<'_> {
                 let notifier = self.options.triggers.then(|| session.notifier());
                 Arc::new(PressureTree::start(contents, notifier, keep)?)
             }
+            Role::Containers => Arc::new(ContainerTree::new(contents, keep)),
         };
         Ok((self.wrap)(tree))
     }
 
     fn how(&self, role: Role, recovery: Recovery) -> Serve {
         let threads = match role {
-            Role::Shared => self.options.threads,
+            Role::Shared | Role::Containers => self.options.threads,
             Role::Pressure => PRESSURE_THREADS,
         };
         let journal = self.journals.iter().find(|(of, _)| *of == role);

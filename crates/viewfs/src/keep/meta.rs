@@ -48,6 +48,12 @@ pub(crate) enum What {
         /// The kernel's name for whoever polls it, once somebody has.
         waiter: Option<u64>,
     },
+    /// The content of a file that the kernel keeps: no handle, but what it was told last of the
+    /// file.
+    Snapshot {
+        /// Its time of last change, in nanoseconds since the epoch.
+        mtime: u64,
+    },
 }
 
 /// A trigger of a pressure file.

@@ -231,6 +231,13 @@ impl Keep {
         self.index().space().give(before.slot);
     }
 
+    /// Writes down the content of a file that is shown without being open, under a number of its
+    /// own: for the first time, or anew. Calls for the same one must not overlap.
+    pub(crate) fn show(&self, meta: &Meta, content: &[u8]) {
+        let is_known = self.index().get(meta.fh).is_some();
+        if is_known { self.refresh(meta, content) } else { self.open(meta, content) }
+    }
+
     /// The file is closed.
     pub(crate) fn close(&self, fh: Fh) {
         let Some(held) = self.index().release(fh.0) else { return };

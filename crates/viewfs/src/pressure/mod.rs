@@ -13,7 +13,7 @@
 mod held;
 mod privilege;
 mod registrar;
-mod source;
+pub(crate) mod source;
 mod tree;
 mod trigger;
 mod watch;

@@ -137,7 +137,7 @@ impl PressureTree {
 
     /// Who sees the host's pressure because the operator chose so sees the host's.
     fn source(&self, what: Pressure, container: Option<Arc<Container>>) -> Source {
-        Source { what, container: container.filter(|_| self.contents.shows_own(PRESSURE)) }
+        Source { what, container: self.contents.own(PRESSURE, container.as_ref()).cloned() }
     }
 
     fn file(&self, node: NodeId) -> fuse::Result<Pressure> {

@@ -19,6 +19,21 @@ check no_new_privileges cannot_gain_privileges
 check oom_killer_spares_the_supervisor is_spared_by_oom
 check descriptors_are_stored stores_descriptors
 
+check package_in_lxcfs_place_installs dpkg -i /vm/lxcfs.deb
+check lxcfs_service_is_active [ "$(systemctl is-active lxcfs)" = active ]
+[ "$(systemctl is-active lxcfs)" = active ] || journalctl --no-pager -u lxcfs -n 40
+check lxcfs_unit_is_understood unit_is_clean lxcfs
+check the_command_is_an_alternative [ "$(readlink -f /usr/bin/lxcfs)" = /usr/bin/resview ]
+check container_begins_under_lxcfs begin_container under_lxcfs private /var/lib/lxcfs
+check lxcfs_restarts_unnoticed does_not_lose under_lxcfs systemctl restart lxcfs
+check lxcfs_reloads_unnoticed does_not_lose under_lxcfs systemctl reload lxcfs
+check package_in_lxcfs_place_is_removed_unnoticed does_not_lose under_lxcfs dpkg -r resview-lxcfs
+check the_alternative_is_gone [ ! -e /usr/bin/lxcfs ]
+check hooks_that_containers_know_are_there /usr/share/lxcfs/lxc.mount.hook
+check the_last_worker_ends_when_told resview stop --mountpoint /var/lib/lxcfs
+check package_in_lxcfs_place_is_purged dpkg -P resview-lxcfs
+systemctl stop under_lxcfs
+
 cp /vm/reader /usr/local/bin/reader
 check readers_start begin_reading
 while_they_read nothing_happens sleep 2

@@ -119,6 +119,11 @@ shows() { # NAME KIB
 }
 shows_the_host() { shows "$1" "$(mem_total </proc/meminfo)"; } # NAME
 mem_total() { sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p'; }
+does_not_lose() { # NAME COMMAND…
+    local name=$1
+    shift
+    "$@" && shows "$name" 196608
+}
 is_dead_in() { meminfo_of "$1" | grep -q 'Transport endpoint is not connected'; } # NAME
 
 # Supervisor and worker are dead, and systemd has dropped what it kept.
@@ -138,10 +143,10 @@ sees_the_hosts_mounts() { [ "$(readlink "/proc/$(main_pid)/ns/mnt")" = "$(readli
 cannot_gain_privileges() { grep -q '^NoNewPrivs:	1' "/proc/$(main_pid)/status"; }
 is_spared_by_oom() { [ "$(cat "/proc/$(main_pid)/oom_score_adj")" = -1000 ]; }
 stores_descriptors() { [ "$(show NFileDescriptorStore)" -ge 2 ]; }
-unit_is_clean() {
-    local said
+unit_is_clean() { # [UNIT]
+    local said unit=${1:-resview}
     # An older one names the keys that it does not know, and keeps the defaults.
-    said=$(systemd-analyze verify resview.service 2>&1 | grep resview |
+    said=$(systemd-analyze verify --man=no "$unit.service" 2>&1 | grep -e resview -e lxcfs |
         { [ "$(systemd_version)" -ge 254 ] && cat || grep -v -e 'Unknown key' -e 'ignoring: notify-reload'; })
     [ -z "$said" ] || { echo "$said"; return 1; }
 }

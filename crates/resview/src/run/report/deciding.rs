@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use cgroup::{Decided, Explained};
 use procfmt::units::Kib;
 
-use super::Row;
 use super::seen::{Seen, amount, hundredths};
-use crate::run::cgroups::Cgroups;
+use super::{FileOf, Row};
 use crate::view_options::CpuCount;
 
 /// What a cell says where there is nothing to say.
@@ -21,7 +20,7 @@ pub(super) fn deciding(
     host: &Seen,
     container: &Seen,
     limits: &Explained,
-    cgroups: &Cgroups,
+    file_of: FileOf<'_>,
     policy: Option<CpuCount>,
 ) -> Vec<Row> {
     let row = |quantity, cell: &dyn Fn(&Seen) -> Option<String>, decided_by: String| {
@@ -30,7 +29,7 @@ pub(super) fn deciding(
     };
     let memory =
         |index: usize| move |seen: &Seen| Some(amount(Kib(*seen.memory?.get(index)?).bytes()));
-    let file = |controller, v1, v2| shown(cgroups.file(controller, v1, v2).as_deref());
+    let file = |controller, v1, v2| shown(file_of(controller, v1, v2).as_deref());
     let limit = decider(limits.memory.as_ref());
     let usage = used(limits.memory.as_ref());
     let swapless = host.memory.is_none_or(|[.., total, _]| total == 0);
@@ -75,12 +74,12 @@ pub(super) fn deciding(
         row(
             "disk read",
             &|seen| seen.disks.map(|[read, _]| amount(procfmt::units::Bytes(read))),
-            disk_file(cgroups),
+            disk_file(file_of),
         ),
         row(
             "disk written",
             &|seen| seen.disks.map(|[_, written]| amount(procfmt::units::Bytes(written))),
-            disk_file(cgroups),
+            disk_file(file_of),
         ),
     ]
 }
@@ -144,10 +143,9 @@ fn counting(policy: Option<CpuCount>) -> Row {
     }
 }
 
-fn disk_file(cgroups: &Cgroups) -> String {
+fn disk_file(file_of: FileOf<'_>) -> String {
     let candidates =
         ["blkio.bfq.io_service_bytes_recursive", "blkio.throttle.io_service_bytes_recursive"];
-    let found: Option<PathBuf> =
-        candidates.iter().find_map(|v1| cgroups.file("blkio", v1, "io.stat"));
+    let found: Option<PathBuf> = candidates.iter().find_map(|v1| file_of("blkio", v1, "io.stat"));
     shown(found.as_deref())
 }

@@ -6,18 +6,22 @@ mod deciding;
 mod seen;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Context;
+use cgroup::Explained;
+use serde::Serialize;
 
 use self::deciding::deciding;
-pub(super) use self::seen::Seen;
+pub(crate) use self::seen::{Seen, hundredths};
 use super::cgroups::Cgroups;
 use crate::exit_codes::{self, Code};
+use crate::output;
 use crate::view_options::CpuCount;
 
 /// One line of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Row {
     quantity: &'static str,
     host: String,
     container: String,
@@ -28,7 +32,7 @@ struct Row {
 pub(super) fn print_own() -> anyhow::Result<Code> {
     super::signals::release_all()?;
     let text = serde_json::to_string(&Seen::now()).context("cannot encode the report")?;
-    println!("{text}");
+    output::line(text);
     Ok(exit_codes::OK)
 }
 
@@ -41,7 +45,8 @@ pub(super) fn print_table(
 ) -> anyhow::Result<()> {
     let container: Seen =
         serde_json::from_str(text).context("the container's report cannot be understood")?;
-    let rows = deciding(host, &container, &cgroups.explain()?, cgroups, policy);
+    let file_of = |controller: &str, v1: &str, v2: &str| cgroups.file(controller, v1, v2);
+    let rows = rows(host, &container, &cgroups.explain()?, &file_of, policy);
     // `resview run | head -1` is no failure.
     match std::io::stdout().write_all(table(&rows).as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -49,8 +54,23 @@ pub(super) fn print_table(
     }
 }
 
+/// A controller's file of the container's cgroup: by the controller's name on v1, and the file's
+/// names on v1 and v2. `None`: there is none.
+pub(crate) type FileOf<'a> = &'a dyn Fn(&str, &str, &str) -> Option<PathBuf>;
+
+/// The rows of the table. `policy` is `None` where it is not known.
+pub(crate) fn rows(
+    host: &Seen,
+    container: &Seen,
+    limits: &Explained,
+    file_of: FileOf<'_>,
+    policy: Option<CpuCount>,
+) -> Vec<Row> {
+    deciding(host, container, limits, file_of, policy)
+}
+
 /// Columns as wide as their widest cell, two blanks between them.
-fn table(rows: &[Row]) -> String {
+pub(crate) fn table(rows: &[Row]) -> String {
     let head = ["QUANTITY", "HOST", "CONTAINER", "DECIDED BY"];
     let cells = |row: &'_ Row| {
         [row.quantity.to_owned(), row.host.clone(), row.container.clone(), row.decided_by.clone()]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// The values, as numbers where the table compares them. `None`: the file is missing or not of its
 /// form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::run) struct Seen {
+pub(crate) struct Seen {
     /// kB: MemTotal, MemFree, MemAvailable, SwapTotal, SwapFree.
     pub(super) memory: Option<[u64; 5]>,
     /// Rows of /proc/stat.
@@ -34,8 +34,12 @@ pub(in crate::run) struct Seen {
 
 impl Seen {
     /// Reads everything.
-    pub(in crate::run) fn now() -> Self {
-        let read = |path: &str| std::fs::read(path).ok();
+    pub(crate) fn now() -> Self {
+        Self::by(|path| std::fs::read(path).ok())
+    }
+
+    /// Reads everything by `read`, which takes a path and gives what is there.
+    pub(crate) fn by(read: impl Fn(&str) -> Option<Vec<u8>>) -> Self {
         let loadavg = read("/proc/loadavg").and_then(|text| Loadavg::parse(&text));
         let stat = read("/proc/stat");
         let online = read("/sys/devices/system/cpu/online");
@@ -98,7 +102,7 @@ pub(super) fn amount(bytes: Bytes) -> String {
 }
 
 /// `1.05`.
-pub(super) fn hundredths(value: u64) -> String {
+pub(crate) fn hundredths(value: u64) -> String {
     format!("{}.{:02}", value / 100, value % 100)
 }
 

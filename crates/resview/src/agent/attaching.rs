@@ -1,0 +1,241 @@
+//! `attach`: a container is registered, then its files are mounted into it.
+
+use std::sync::{Arc, PoisonError};
+
+use ::attach::{FileReport, Nesting, Outcome as Mounted, Process, Root, attach as mount};
+use anyhow::Context;
+use api::{
+    Answer, Attach, Container, ContainerAnswer, Created, Done, Failure, FileAnswer, FileOutcome,
+    Outcome, Selector, View,
+};
+use container::registry::{self, Id, Init, Registration, Target, is_name};
+use runtimes::find::Found;
+
+use super::containers::{file, ours, process};
+use super::serving::Say;
+use super::{Agent, detaching, files, policy, unmasked};
+
+/// `attach`
+pub(super) fn attach(agent: &Arc<Agent>, request: &Attach, say: Say<'_>) -> Result<Done, Failure> {
+    let created = match &request.container {
+        Selector::Created(created) => Some(created),
+        _ => None,
+    };
+    let (mut count, mut failed) = (0, 0);
+    for found in agent.find(&request.container)? {
+        let answer = match created.filter(|created| unmasked::is_unmasked(created)) {
+            Some(_) => soon(agent, request, &found),
+            None => one(agent, request, created, &found),
+        };
+        count += 1;
+        failed += u64::from(answer.outcome == Outcome::Failed);
+        log(&answer);
+        say(Answer::Container(answer));
+    }
+    Ok(Done::new(count, failed))
+}
+
+/// Attaches a container when it has its root.
+fn soon(agent: &Arc<Agent>, request: &Attach, found: &Found) -> ContainerAnswer {
+    let container = found.to_api();
+    let (agent, request, found) = (Arc::clone(agent), request.clone(), found.clone());
+    let started = unmasked::when_it_has_its_root(found.pid, move || {
+        log(&one(&agent, &request, None, &found));
+    });
+    let (outcome, reason) = match started {
+        Ok(()) => (Outcome::Skipped, unmasked::REASON.to_owned()),
+        Err(error) => (Outcome::Failed, format!("cannot start a thread: {error}")),
+    };
+    ContainerAnswer { container, outcome, reason: Some(reason), files: Vec::new(), policy: None }
+}
+
+fn log(answer: &ContainerAnswer) {
+    let Container { id, engine, .. } = &answer.container;
+    let name = answer.container.names.first().map_or("", String::as_str);
+    let reason = answer.reason.as_deref().unwrap_or_default();
+    match answer.outcome {
+        Outcome::Failed => tracing::warn!(container = id, name, engine, reason, "not attached"),
+        Outcome::Skipped => tracing::info!(container = id, name, engine, reason, "left alone"),
+        outcome => tracing::info!(container = id, name, engine, ?outcome, reason, "attached"),
+    }
+}
+
+fn one(
+    agent: &Agent,
+    request: &Attach,
+    created: Option<&Created>,
+    found: &Found,
+) -> ContainerAnswer {
+    let _turn = agent.turns.take(&found.registration_id());
+    let mut answer = ContainerAnswer {
+        container: found.to_api(),
+        outcome: Outcome::Failed,
+        reason: None,
+        files: Vec::new(),
+        policy: None,
+    };
+    if let Err(error) = attach_one(agent, request, created, found, &mut answer) {
+        answer.outcome = Outcome::Failed;
+        answer.reason = Some(format!("{error:#}"));
+    }
+    answer
+}
+
+fn attach_one(
+    agent: &Agent,
+    request: &Attach,
+    created: Option<&Created>,
+    found: &Found,
+    answer: &mut ContainerAnswer,
+) -> anyhow::Result<()> {
+    let id = Id::new(found.registration_id())?;
+    let before = agent.registered(&id);
+    let decided = policy::merged(
+        request.policy.as_ref(),
+        before.as_ref().map(|registration| &registration.policy),
+        &found.annotations,
+    )
+    .map_err(|failure| anyhow::Error::msg(failure.error))?;
+    register(agent, found, id.clone(), policy::to_registered(&decided))?;
+    answer.container.id = id.to_string();
+    let is_off = decided.view == Some(View::Off);
+    answer.policy = Some(decided).filter(|decided| *decided != api::Policy::default());
+    if is_off {
+        detaching::unmount(agent, found)?;
+        answer.outcome = Outcome::Skipped;
+        answer.reason = Some("it is to have no view: view is off for it".to_owned());
+        return Ok(());
+    }
+    let mounted = mount_all(agent, request, created, found, &id);
+    let reports = mounted.inspect_err(|_| take_back(agent, &id, before.as_ref()))?;
+    answer.outcome = outcome(&reports);
+    if answer.outcome == Outcome::Skipped {
+        answer.reason = reports.iter().find_map(|report| match &report.outcome {
+            Mounted::LeftAlone(why) => Some(why.clone()),
+            _ => None,
+        });
+    }
+    answer.files = reports.iter().map(in_words).collect();
+    Ok(())
+}
+
+/// Writes down who it is, so that the container tree has it.
+fn register(agent: &Agent, found: &Found, id: Id, policy: registry::Policy) -> anyhow::Result<()> {
+    let mut registration = Registration::new(id, target(agent, found)?);
+    registration.names = found.names.iter().filter(|name| is_name(name)).cloned().collect();
+    registration.engine = found.engine.name().to_owned();
+    registration.policy = policy;
+    let writer = agent.registrations.lock().unwrap_or_else(PoisonError::into_inner);
+    if writer.get(&registration.id).as_ref() != Some(&registration) {
+        writer.put(&registration)?;
+    }
+    Ok(())
+}
+
+/// A container that got nothing is registered as it was before, if it was.
+fn take_back(agent: &Agent, id: &Id, before: Option<&Registration>) {
+    let writer = agent.registrations.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken_back = match before {
+        Some(before) => writer.put(before),
+        None => writer.remove(id).map(drop),
+    };
+    if let Err(error) = taken_back {
+        tracing::warn!("{error}");
+    }
+}
+
+/// A container with an init is that init; one in the host's pid namespace is its cgroup.
+fn target(agent: &Agent, found: &Found) -> anyhow::Result<Target> {
+    if !found.host_pid_ns {
+        return Ok(Target::Init(Init { pid: found.pid, start_time: found.start_time }));
+    }
+    let path = found.cgroup.clone();
+    let any = Target::Cgroup { path: path.clone(), instance: None };
+    let there = registry::find(&agent.host, &agent.identifier, &any)?.with_context(|| {
+        format!("it has the host's process ids and no cgroup of its own: {path}")
+    })?;
+    Ok(Target::Cgroup { path, instance: Some(there.instance) })
+}
+
+fn mount_all(
+    agent: &Agent,
+    request: &Attach,
+    created: Option<&Created>,
+    found: &Found,
+    id: &Id,
+) -> anyhow::Result<Vec<FileReport>> {
+    let place = &agent.place;
+    let mut bindings = files::bindings(&place.containers, &place.mountpoint, id.as_str())?;
+    if let Some(files) = &request.files {
+        bindings = files::chosen(bindings, files)?;
+    }
+    let attachment = |process: Process, root: Root| {
+        let mut attachment = ::attach::Attach::new(process, ours());
+        attachment.root = root;
+        attachment.bindings.clone_from(&bindings);
+        attachment.nesting = Nesting::Keep;
+        attachment
+    };
+    if let Some(created) = created {
+        let root = Root::BeforePivot(created.root.clone());
+        return Ok(mount(attachment(process(found), root))?.files);
+    }
+    let report = mount(attachment(process(found), Root::Namespace))?;
+    // A container's services may have mounts of their own. They come and go; that one of them is
+    // not reached must not keep the others from the view.
+    for other in agent.others(found) {
+        if let Err(error) = mount(attachment(other, Root::Namespace)) {
+            tracing::warn!(pid = other.pid, container = %id, "a process with mounts of its own: {error}");
+        }
+    }
+    Ok(report.files)
+}
+
+fn outcome(reports: &[FileReport]) -> Outcome {
+    let any = |wanted: fn(&Mounted) -> bool| reports.iter().any(|one| wanted(&one.outcome));
+    if any(|one| matches!(one, Mounted::Attached | Mounted::Replaced)) {
+        Outcome::Attached
+    } else if any(|one| matches!(one, Mounted::Already)) {
+        Outcome::Already
+    } else {
+        Outcome::Skipped
+    }
+}
+
+fn in_words(report: &FileReport) -> FileAnswer {
+    let outcome = match &report.outcome {
+        Mounted::Attached => FileOutcome::Attached,
+        Mounted::Already => FileOutcome::Already,
+        Mounted::Replaced => FileOutcome::Replaced,
+        Mounted::Masked => FileOutcome::Masked,
+        Mounted::Missing => FileOutcome::Missing,
+        Mounted::LeftAlone(_) => FileOutcome::Occupied,
+    };
+    let mut answer = file(&report.target, outcome);
+    if let Mounted::LeftAlone(why) = &report.outcome {
+        answer.reason = Some(why.clone());
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcome: Mounted) -> FileReport {
+        FileReport { target: "/proc/stat".into(), outcome }
+    }
+
+    #[test]
+    fn a_container_is_what_its_files_are() {
+        let left = || report(Mounted::LeftAlone("unmasked".to_owned()));
+        let of = |reports: &[FileReport]| outcome(reports);
+        assert_eq!(of(&[left(), report(Mounted::Attached)]), Outcome::Attached);
+        assert_eq!(of(&[report(Mounted::Already), report(Mounted::Replaced)]), Outcome::Attached);
+        assert_eq!(of(&[report(Mounted::Already), report(Mounted::Masked)]), Outcome::Already);
+        assert_eq!(of(&[left(), report(Mounted::Missing)]), Outcome::Skipped);
+        let words = in_words(&left());
+        assert_eq!((words.file.as_str(), words.outcome), ("proc/stat", FileOutcome::Occupied));
+        assert_eq!(words.reason.as_deref(), Some("unmasked"));
+    }
+}

@@ -283,7 +283,11 @@ fn sentence(answer: &ContainerAnswer) -> String {
     ];
     let counts = counted.map(|(outcome, word)| (has(outcome).count(), word));
     let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<_> = counts.map(|(count, word)| format!("{count} {word}")).collect();
+    let in_words = |(count, word): &(usize, &str)| match (count, *word) {
+        (1, "files") => "1 file".to_owned(),
+        (count, word) => format!("{count} {word}"),
+    };
+    let counts: Vec<_> = counts.map(in_words).collect();
     if !counts.is_empty() {
         text.push_str(&format!(", {}", counts.join(", ")));
     }
@@ -328,7 +332,7 @@ mod tests {
     fn an_answer_is_a_sentence() {
         let files = [("proc/stat", FileOutcome::Attached), ("proc/kcore", FileOutcome::Masked)];
         let text = sentence(&answer(Outcome::Attached, &files));
-        assert_eq!(text, "web: attached, 1 files\n  proc/kcore: masked");
+        assert_eq!(text, "web: attached, 1 file\n  proc/kcore: masked");
         let failed = ContainerAnswer {
             reason: Some("it has ended".to_owned()),
             ..answer(Outcome::Failed, &[])

@@ -11,7 +11,7 @@ use api::{
 use container::registry::{self, Id, Init, Registration, Target, is_name};
 use runtimes::find::Found;
 
-use super::containers::{file, ours, process};
+use super::containers::{file, process, replaceable};
 use super::serving::Say;
 use super::{Agent, detaching, files, policy, unmasked};
 
@@ -170,7 +170,7 @@ fn mount_all(
         bindings = files::chosen(bindings, files)?;
     }
     let attachment = |process: Process, root: Root| {
-        let mut attachment = ::attach::Attach::new(process, ours());
+        let mut attachment = ::attach::Attach::new(process, replaceable());
         attachment.root = root;
         attachment.bindings.clone_from(&bindings);
         attachment.nesting = Nesting::Keep;

@@ -21,8 +21,14 @@ use crate::mountinfo;
 /// How many processes of a container are looked at for mount namespaces of their own.
 const MOST_PROCESSES: usize = 4096;
 
-/// What is ours, or in our place.
+/// What is ours.
 pub(super) fn ours() -> Ours {
+    Ours::types(&["fuse.resview"])
+}
+
+/// What attaching may put something else in the place of: LXCFS's files too. Nobody but LXCFS takes
+/// those away for good.
+pub(super) fn replaceable() -> Ours {
     Ours::types(&["fuse.resview", "fuse.lxcfs"])
 }
 

@@ -16,14 +16,14 @@ const FILES: [&str; 4] = ["meminfo", "stat", "uptime", "swaps"];
 /// What the kernel says of a file of a FUSE file system that nobody serves any more.
 const DEAD: Option<i32> = Some(rustix::io::Errno::NOTCONN.raw_os_error());
 
-/// A container with files of the real LXCFS, which is dead.
-fn orphan(runtime: &str) -> (tempfile::TempDir, common::Running, Running) {
+/// A container with files of the real LXCFS, which serves; and what has to be kept for that.
+fn served(runtime: &str) -> (tempfile::TempDir, common::Running, common::Running, Running) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = in_private_mounts("lxcfs".as_ref());
     command.stderr(std::process::Stdio::null());
     command.args(["-f", "-p"]).arg(dir.path().join("pid")).arg(dir.path().join("mnt"));
     std::fs::create_dir(dir.path().join("mnt")).unwrap();
-    let mut lxcfs = common::Running::start(&mut command);
+    let lxcfs = common::Running::start(&mut command);
     let mount = dir.path().join("mnt");
     eventually("lxcfs serves", || mounted(lxcfs.pid(), &mount).is_some());
     let mut witness = Command::new("nsenter");
@@ -38,6 +38,12 @@ fn orphan(runtime: &str) -> (tempfile::TempDir, common::Running, Running) {
     let container = container.start();
     let seen = common::stdout_of(&container.exec(&["cat", "/proc/meminfo"]));
     assert_eq!(mem_total_of(&seen), LIMIT >> 10, "LXCFS's own");
+    (dir, lxcfs, witness, container)
+}
+
+/// The same with LXCFS dead.
+fn orphan(runtime: &str) -> (tempfile::TempDir, common::Running, Running) {
+    let (dir, mut lxcfs, witness, container) = served(runtime);
     lxcfs.signal(Signal::KILL);
     lxcfs.wait();
     for file in FILES {
@@ -71,4 +77,17 @@ fn a_container_whose_lxcfs_was_killed_is_healed() {
         let host = std::fs::read_to_string("/proc/swaps").unwrap();
         assert_eq!(read_in(pid, "/proc/swaps").unwrap(), host);
     }
+}
+
+#[test]
+fn detach_leaves_the_files_of_a_living_lxcfs() {
+    if !can_reach("detach_leaves_the_files_of_a_living_lxcfs", &["lxcfs", "runc"]) {
+        return;
+    }
+    let reach = Reach::start(&[]);
+    let (_dir, _lxcfs, _witness, container) = served("runc");
+    let before = mounts_of(container.pid());
+    let answer = reach.detach(container.pid());
+    assert!(answer.files.is_empty(), "{answer:?}");
+    assert_eq!(mounts_of(container.pid()), before);
 }

@@ -1,13 +1,17 @@
-# Docker, with the wrapper as runtime.
+# Docker, with the wrapper as runtime, and with a CDI device.
 
 docker_up() {
+    [ "$variant" = cdi ] && { resview install cdi; return; }
     resview install docker || return
     dockerd --cgroup-parent "/$place/docker" --bridge=none --iptables=false --ip6tables=false >"$work/dockerd.log" 2>&1 &
     wait_for within docker version >/dev/null && docker import "$image" engines >/dev/null
 }
 docker_begin() { # NAME view|plain COMMAND…
     local flag=
-    [ "$2" = plain ] || flag='--runtime resview'
+    case $2-$variant in
+        view-cdi) flag='--device resview.dev/view=on' ;;
+        view-*) flag='--runtime resview' ;;
+    esac
     # shellcheck disable=SC2086 # two words
     within docker run --detach --name "$1" $flag -m 256m --cpus 1 engines "${@:3}"
 }
@@ -24,6 +28,15 @@ docker_default() {
 docker_reload() { kill -HUP "$(cat /run/docker.pid)"; }
 # Docker reads the file some time after the signal.
 has_default() { [ "$(docker info --format '{{.DefaultRuntime}}')" = "$1" ]; }
-docker_uninstall() { resview uninstall docker && docker_reload && wait_for has_real_runtime; }
+docker_uninstall() {
+    [ "$variant" = cdi ] && { resview uninstall cdi; return; }
+    resview uninstall docker && docker_reload && wait_for has_real_runtime
+}
 has_real_runtime() { docker info --format '{{.Runtimes.resview.Path}}' | grep -qv /usr/bin/resview-runtime; }
 docker_end() { within docker rm -f "$@"; }
+# From 28.2 on without a word in its configuration. What is asked may be another version than the client's.
+docker_has_cdi() {
+    local version
+    version=$(dockerd --version | sed 's/^Docker version \([0-9.]*\).*/\1/')
+    dpkg --compare-versions "$version" ge 28.2
+}

@@ -1,6 +1,6 @@
 # Every engine with everything that is promised of it. Comes after the other files here.
 
-engines=(docker podman-runc podman-cdi podman-crun containerd oci-runc oci-crun lxc)
+engines=(docker docker-cdi podman-runc podman-cdi podman-crun containerd oci-runc oci-crun lxc)
 inside="$(cat <<'END'
 @INSIDE@
 END
@@ -52,6 +52,10 @@ leave_out_missing() {
     local engine program all=("${engines[@]}")
     engines=()
     for engine in "${all[@]}"; do
+        if [ "$engine" = docker-cdi ] && has_engine docker && ! docker_has_cdi; then
+            echo "left out: this Docker is older than its CDI devices"
+            continue
+        fi
         for program in $(programs_of "$engine"); do
             command -v "$program" >/dev/null && continue
             echo "SKIPPED $engine: $program is not installed"
@@ -64,7 +68,7 @@ leave_out_missing() {
 has_engine() { [[ " ${engines[*]} " == *" $1 "* ]]; }
 programs_of() { # ENGINE
     case $1 in
-        docker) echo dockerd docker containerd ;;
+        docker | docker-cdi) echo dockerd docker containerd ;;
         podman-crun) echo podman crun ;;
         podman-*) echo podman runc ;;
         containerd) echo containerd ctr runc ;;

@@ -111,6 +111,10 @@ pub(crate) fn inherited() -> Result<Stored, Error> {
 
 /// Copies of the descriptors with names. The originals stay open until this process ends.
 fn inherited_descriptors() -> Result<Vec<Named>, Error> {
+    // Services pass the names of their own on to what they start, without LISTEN_FDS: incusd does.
+    if sd_notify::listen_fds().is_ok_and(|numbers| numbers.len() == 0) {
+        return Ok(Vec::new());
+    }
     let numbers = match sd_notify::listen_fds_with_names() {
         Ok(numbers) => numbers,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -173,6 +173,19 @@ fn pressure_files_that_were_not_mounted_yet_are_when_all_processes_were_killed()
     });
 }
 
+/// incusd, which a socket starts, leaves that socket's name in the environment of what it starts.
+#[test]
+fn names_of_what_another_program_was_given_are_no_reason_to_fail() {
+    isolated("names_of_what_another_program_was_given_are_no_reason_to_fail", || {
+        let place = Place::new();
+        let mut command = place.command(&[]);
+        command.env("LISTEN_FDNAMES", "unix");
+        let _supervisor = Supervisor::spawn(command);
+        until("it serves", || place.try_status().is_some());
+        place.stop(true);
+    });
+}
+
 /// A service manager that hangs must not keep readers waiting: its socket takes a few messages.
 #[test]
 fn service_manager_that_reads_nothing_does_not_stop_the_supervisor() {

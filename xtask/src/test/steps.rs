@@ -39,7 +39,11 @@ pub(crate) enum Step {
     Systemd,
     /// each fuzz target for some seconds
     Fuzz,
-    /// not by default: the same under the older systemd of Debian 12
+    /// not by default: the container engines of Debian 13, on this machine
+    EnginesTrixie,
+    /// not by default: those of the Debian after it
+    EnginesForky,
+    /// not by default: restarts, kills and upgrades under the older systemd of Debian 12
     Systemd252,
     /// not by default: the integration tests on cgroup v1 as systemd mounts it, kernel 6.1
     V1Vm,
@@ -60,7 +64,7 @@ impl Step {
 
     /// Whether it runs when no step is named.
     pub(crate) fn by_default(self) -> bool {
-        ![Self::V1Vm, Self::Systemd252].contains(&self)
+        ![Self::V1Vm, Self::Systemd252, Self::EnginesTrixie, Self::EnginesForky].contains(&self)
     }
 
     /// Runs it.
@@ -86,7 +90,9 @@ impl Step {
             Self::V1 => v1(),
             Self::V2 => virtual_machine(&Machine::for_tests()),
             Self::Dist => distribution(),
-            Self::Engines => with_engines(),
+            Self::Engines => with_engines(None),
+            Self::EnginesTrixie => with_engines(Some("trixie")),
+            Self::EnginesForky => with_engines(Some("forky")),
             Self::Systemd => under_systemd("trixie"),
             Self::Systemd252 => under_systemd("bookworm"),
             Self::Fuzz => fuzz::run(),
@@ -162,13 +168,13 @@ fn distribution() -> Result<Outcome> {
     }
 }
 
-fn with_engines() -> Result<Outcome> {
+fn with_engines(suite: Option<&str>) -> Result<Outcome> {
     if !is_root() {
         return Ok(Outcome::Skipped("engines need root".to_owned()));
     }
     match missing(&engines::PROGRAMS) {
         Some(reason) => Ok(Outcome::Skipped(reason)),
-        None => engines::run(),
+        None => engines::run(suite),
     }
 }
 

@@ -6,7 +6,7 @@
 mod initramfs;
 mod kernel;
 mod qemu;
-mod suite;
+pub(crate) mod suite;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

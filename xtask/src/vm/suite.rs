@@ -44,23 +44,29 @@ pub(crate) fn fetch(cache: &Path, suite: &str) -> Result<PathBuf> {
         // A part left over by an interrupted run is not trusted.
         sh::run(Command::new("rm").arg("-rf").arg(&part))?;
         eprintln!("making a root of {suite} with systemd");
-        bootstrap(suite, &part)?;
+        bootstrap(suite, PACKAGES, &part)?;
         mask(&part)?;
         std::fs::rename(&part, &dir)?;
     }
     Ok(dir)
 }
 
-fn bootstrap(suite: &str, dir: &Path) -> Result<()> {
+/// Makes a root of `suite` in `dir`, with these packages besides the essential ones.
+///
+/// # Errors
+/// When mmdebstrap is not installed or fails.
+pub(crate) fn bootstrap(suite: &str, packages: &str, dir: &Path) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
     command
         .args(["--quiet", "--mode=root", "--variant=minbase", "--keyring=/usr/share/keyrings"])
         .arg("--aptopt=Acquire::Languages \"none\"")
+        // Suites in the making say that they are valid for a week; mirrors may be older.
+        .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
         .args(
             ["doc", "man", "locale"]
                 .map(|what| format!("--dpkgopt=path-exclude=/usr/share/{what}/*")),
         )
-        .arg(format!("--include={PACKAGES}"))
+        .arg(format!("--include={packages}"))
         .arg(suite)
         .arg(dir)
         .arg(packages::mirror()?);

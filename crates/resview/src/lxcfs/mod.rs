@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use view::catalogue::FilePolicy;
+use view::catalogue::{FilePolicy, PRESSURE};
 use view::policy::{CpuCount, FileOverrides, Policy};
 use viewfs::Upkeep;
 
@@ -72,7 +72,10 @@ fn run(options: &Options, arguments: &[OsString]) -> anyhow::Result<()> {
         mountpoint: &mountpoint,
         runtime_dir: &own_runtime_dir(options),
         subtype: Subtype::Lxcfs,
-        pressure: has_pressure(&Policy::default())?,
+        pressure: has_pressure(&Policy {
+            files: files(options, &mountpoint)?,
+            ..Policy::default()
+        })?,
         worker_arguments,
         reach: None,
         options: &staying_alive,
@@ -95,20 +98,38 @@ fn own_runtime_dir(options: &Options) -> PathBuf {
     runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into())
 }
 
-/// What a worker serves at `mountpoint`.
-pub(crate) fn worker_settings(options: &Options, mountpoint: &Path) -> anyhow::Result<Settings> {
-    let histories = Some(runtime_dir::histories(&own_runtime_dir(options), mountpoint));
+/// Which files are otherwise than usual.
+///
+/// Incus binds the tree of an instance's own LXCFS without what is mounted below it. In a user namespace
+/// the kernel refuses that while something is, and the pressure files would keep containers from starting.
+fn files(options: &Options, mountpoint: &Path) -> anyhow::Result<FileOverrides> {
     let mut files = FileOverrides::default();
     if !options.enable_loadavg {
         files.set("loadavg", FilePolicy::Host)?;
     }
+    if is_of_an_instance(mountpoint) {
+        files.set(PRESSURE, FilePolicy::Absent)?;
+    }
+    Ok(files)
+}
+
+/// Whether this is where Incus has an instance's own LXCFS: `/var/lib/incus/devices/INSTANCE/lxcfs`.
+fn is_of_an_instance(mountpoint: &Path) -> bool {
+    let mut names = mountpoint.iter().rev();
+    names.next().is_some_and(|name| name == "lxcfs")
+        && names.nth(1).is_some_and(|name| name == "devices")
+}
+
+/// What a worker serves at `mountpoint`.
+pub(crate) fn worker_settings(options: &Options, mountpoint: &Path) -> anyhow::Result<Settings> {
+    let histories = Some(runtime_dir::histories(&own_runtime_dir(options), mountpoint));
     let serve = ServeOptions {
         mountpoint: mountpoint.to_owned(),
         upkeep: Upkeep { histories, ..Upkeep::default() },
         subtype: Subtype::Lxcfs,
         policy: Policy {
             cpu_count: if options.enable_cfs { CpuCount::Quota } else { CpuCount::Cpuset },
-            files,
+            files: files(options, mountpoint)?,
             swap: !options.disable_swap,
             zswap: !options.disable_zswap,
             v1_swap_includes_memory: true,
@@ -125,4 +146,29 @@ pub(crate) fn worker_settings(options: &Options, mountpoint: &Path) -> anyhow::R
         requests_per_second: supervision.requests_per_second,
         log: level(options).map(str::to_owned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_are_known_by_where_incus_keeps_their_devices() {
+        let of = |path| is_of_an_instance(Path::new(path));
+        assert!(of("/var/lib/incus/devices/web/lxcfs"));
+        assert!(of("/var/lib/incus/devices/project_web/lxcfs"));
+        assert!(!of("/var/lib/lxcfs") && !of("/devices/lxcfs") && !of("/devices/web/other"));
+        assert!(!of("/var/lib/lxc/lxcfs") && !of("/lxcfs") && !of("/"));
+    }
+
+    #[test]
+    fn only_instances_have_no_pressure_files() {
+        let options = Options::try_parse_from(["lxcfs", "/m"]).unwrap();
+        let pressure = |path| {
+            let files = files(&options, Path::new(path)).unwrap();
+            Policy { files, ..Policy::default() }.of_file(PRESSURE)
+        };
+        assert_eq!(pressure("/var/lib/incus/devices/web/lxcfs"), FilePolicy::Absent);
+        assert_ne!(pressure("/var/lib/lxcfs"), FilePolicy::Absent);
+    }
 }

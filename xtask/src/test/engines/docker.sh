@@ -2,6 +2,9 @@
 
 docker_up() {
     [ "$variant" = cdi ] && { resview install cdi; return; }
+    if docker_is 25 && ! docker_is 28.2; then
+        mkdir -p /etc/docker && echo '{ "features": { "cdi": true } }' >/etc/docker/daemon.json || return
+    fi
     resview install docker || return
     dockerd --cgroup-parent "/$place/docker" --bridge=none --iptables=false --ip6tables=false >"$work/dockerd.log" 2>&1 &
     wait_for within docker version >/dev/null && docker import "$image" engines >/dev/null
@@ -34,9 +37,10 @@ docker_uninstall() {
 }
 has_real_runtime() { docker info --format '{{.Runtimes.resview.Path}}' | grep -qv /usr/bin/resview-runtime; }
 docker_end() { within docker rm -f "$@"; }
-# From 28.2 on without a word in its configuration. What is asked may be another version than the client's.
-docker_has_cdi() {
+# CDI devices came with 25, where they are switched on, and need no word from 28.2 on.
+docker_is() { # AT LEAST THIS VERSION
     local version
+    # The client may be another version.
     version=$(dockerd --version | sed 's/^Docker version \([0-9.]*\).*/\1/')
-    dpkg --compare-versions "$version" ge 28.2
+    dpkg --compare-versions "$version" ge "$1"
 }

@@ -52,18 +52,33 @@ leave_out_missing() {
     local engine program all=("${engines[@]}")
     engines=()
     for engine in "${all[@]}"; do
-        if [ "$engine" = docker-cdi ] && has_engine docker && ! docker_has_cdi; then
-            echo "left out: this Docker is older than its CDI devices"
-            continue
-        fi
         for program in $(programs_of "$engine"); do
             command -v "$program" >/dev/null && continue
             echo "SKIPPED $engine: $program is not installed"
             [ "${CI-}" = true ] && count "$engine" up FAILED || count "$engine" up ok
             continue 2
         done
-        engines+=("$engine")
+        if is_able "$engine"; then engines+=("$engine"); else echo "left out: $engine, by its version"; fi
     done
+}
+# What the version that is installed cannot do anywhere, or on this machine, is no failure of ours.
+is_able() { # ENGINE
+    case $1 in
+        docker-cdi) docker_is 25 ;;
+        lxc) knows_cgroups "$(lxc-start --version)" ;;
+        *) true ;;
+    esac
+}
+# From 7 on, LXC and LXCFS know cgroup v2 only.
+knows_cgroups() { # VERSION
+    [ -e /sys/fs/cgroup/cgroup.controllers ] || dpkg --compare-versions "$1" lt 7
+}
+# From 6 on, LXCFS refuses everything where it may not read this file of pid 1: for one without all of
+# that one's capabilities.
+lxcfs_can() {
+    local version
+    version=$(lxcfs --version 2>&1 | tr -d '"')
+    knows_cgroups "$version" && { dpkg --compare-versions "$version" lt 6 || cat /proc/1/personality >/dev/null; }
 }
 has_engine() { [[ " ${engines[*]} " == *" $1 "* ]]; }
 programs_of() { # ENGINE
@@ -116,7 +131,7 @@ leave_out_missing
 for engine in "${engines[@]}"; do with_the_daemon; done
 if has_engine docker; then
     check docker as_default docker_default
-    heal_lxcfs
+    if lxcfs_can; then heal_lxcfs; else echo "left out: the healing of LXCFS's containers, by its version"; fi
 fi
 check daemon stops stop_daemon
 for engine in "${engines[@]}"; do without_the_daemon; done

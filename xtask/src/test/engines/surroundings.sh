@@ -2,11 +2,12 @@
 # nothing of it stays. Runs in mount and network namespaces
 # of its own. Also how checks are counted.
 #
-# $1: the program; $2: the root of containers, as a tar archive; $3: an empty directory.
+# $1: the program; $2: the root of containers, as a tar archive; $3: an empty directory; $4: a name for
+# its cgroups, so that other runs on the same machine are left alone.
 set -u
-program=$1 image=$2 work=$3
+program=$1 image=$2 work=$3 place=$4
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-passed=0 failed=0 rows=() columns=() place=resview-engines
+passed=0 failed=0 rows=() columns=()
 declare -A cells
 
 # The outcome of a check: in libtest's form, and for the table.

@@ -140,7 +140,7 @@ fn passed_on(runtime: &'static str) {
 
 fn found(runtime: &'static str) {
     // It says when it runs and ends when its standard input does.
-    let script = "echo ready; exec cat";
+    let script = "echo ready; cat; exit 0";
     let bundle = Bundle::new(runtime, "find", &["sh", "-c", script]);
     let mut command = bundle.call(&["run", "--bundle"]);
     command.arg(bundle.root().join("bundle")).arg(bundle.id());
@@ -162,7 +162,7 @@ fn found(runtime: &'static str) {
             .unwrap();
         name
     };
-    assert_eq!(comm(by_id.pid).trim_end(), "cat");
+    assert_eq!(comm(by_id.pid).trim_end(), "sh");
     for selector in [Selector::Pid(by_id.pid), Selector::Cgroup(by_id.cgroup.clone())] {
         assert_eq!(finder.find(&selector).unwrap(), std::slice::from_ref(&by_id));
     }

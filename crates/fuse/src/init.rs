@@ -26,6 +26,11 @@ bitflags::bitflags! {
         const INIT_EXT = 1 << 30;
         /// Requests handed out may be sent again (6.9).
         const HAS_RESEND = 1 << 39;
+        /// Its mounts may be id-mapped (6.12). Requests then do not say whose they are, and the kernel
+        /// ends a connection that agrees to it without [`default_permissions`].
+        ///
+        /// [`default_permissions`]: crate::MountOptions::default_permissions
+        const ALLOW_IDMAP = 1 << 40;
 
         const _ = !0;
     }
@@ -80,7 +85,8 @@ impl Default for Features {
                 | InitFlags::PARALLEL_DIROPS
                 | InitFlags::MAX_PAGES
                 | InitFlags::INIT_EXT
-                | InitFlags::HAS_RESEND,
+                | InitFlags::HAS_RESEND
+                | InitFlags::ALLOW_IDMAP,
             max_write: 4096,
             max_pages: 32,
             max_background: 64,
@@ -90,6 +96,11 @@ impl Default for Features {
 }
 
 impl Features {
+    /// The same for a mount that checks no permissions in the kernel.
+    pub(crate) fn without_permissions(self) -> Self {
+        Self { flags: self.flags - InitFlags::ALLOW_IDMAP, ..self }
+    }
+
     /// What suits a tree of files that the page cache answers for: OPEN may be answered ENOSYS, and
     /// a new length or time of change drops what is cached.
     #[must_use]
@@ -234,7 +245,7 @@ mod tests {
         assert!(!negotiated.offered.contains(InitFlags::HAS_RESEND));
 
         let (out, negotiated) = agreed(&long(ALL), &Features::default());
-        assert_eq!(out.flags2, 1 << 7);
+        assert_eq!(out.flags2, 1 << 7 | 1 << 8);
         assert_eq!(out.minor, abi::MINOR);
         assert!(negotiated.flags.contains(InitFlags::HAS_RESEND));
         assert_eq!(negotiated.offered.bits(), u64::MAX);
@@ -247,6 +258,21 @@ mod tests {
         assert_eq!(out.flags2, 0);
         assert!(negotiated.offered.contains(InitFlags::HAS_RESEND));
         assert!(!negotiated.flags.contains(InitFlags::HAS_RESEND));
+    }
+
+    #[test]
+    fn id_mapped_mounts_are_for_kernels_that_have_them_and_mounts_with_permissions() {
+        let flags2 = |offered, wanted: &Features| {
+            let mut words = vec![7, 45, 0, EXT, offered];
+            words.resize(16, 0);
+            let (out, negotiated) = agreed(&words, wanted);
+            (out.flags2, negotiated.flags.contains(InitFlags::ALLOW_IDMAP))
+        };
+        for usual in [Features::default(), Features::page_cached()] {
+            assert_eq!(flags2(1 << 8, &usual), (1 << 8, true));
+            assert_eq!(flags2(!(1 << 8), &usual), (1 << 7, false), "Linux 6.11");
+            assert_eq!(flags2(1 << 8, &usual.without_permissions()), (0, false));
+        }
     }
 
     #[test]

@@ -126,7 +126,11 @@ pub struct UnmountError {
 ///
 /// Dropping it does not unmount; a mount whose last descriptor is closed answers ENOTCONN.
 #[derive(Debug)]
-pub struct Connection(Device);
+pub struct Connection {
+    device: Device,
+    /// Whether the kernel checks permissions, as the mount's option says.
+    is_checked: bool,
+}
 
 impl Connection {
     /// Opens `/dev/fuse` and mounts it. The mount always has `nosuid` and `nodev`.
@@ -157,19 +161,22 @@ impl Connection {
             let kind = format!("fuse.{}", options.subtype);
             MountError::Mount { mountpoint: mountpoint(), kind, errno }
         })?;
-        Ok((Self(device), mount))
+        let is_checked = options.default_permissions;
+        Ok((Self { device, is_checked }, mount))
     }
 
-    /// Waits for the kernel's INIT and answers it.
+    /// Waits for the kernel's INIT and answers it. What `features` wants and this mount cannot have
+    /// is left out.
     ///
     /// # Errors
     /// Where the kernel is too old, or the connection is gone or was initialised before.
     pub fn init(self, features: &Features) -> Result<Session, InitError> {
         let mut buffer = vec![0; abi::MIN_READ_BUFFER];
+        let features = if self.is_checked { *features } else { features.without_permissions() };
         loop {
-            let request = read_blocking(&self.0, &mut buffer)?;
-            if let Some(negotiated) = self.answer_init(request, features)? {
-                return Ok(Session::new(self.0, negotiated));
+            let request = read_blocking(&self.device, &mut buffer)?;
+            if let Some(negotiated) = self.answer_init(request, &features)? {
+                return Ok(Session::new(self.device, negotiated));
             }
         }
     }
@@ -201,7 +208,7 @@ impl Connection {
             }
             Verdict::Malformed => (Err(Errno::INVAL), Err(InitError::NotInit)),
         };
-        let sent = self.0.write(reply.finish(header.unique, outcome));
+        let sent = self.device.write(reply.finish(header.unique, outcome));
         sent.map_err(|errno| InitError::Device { errno })?;
         result
     }

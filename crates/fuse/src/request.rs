@@ -29,7 +29,7 @@ impl Request<'_> {
     }
 
     pub(crate) fn caller(&self) -> Caller {
-        Caller { uid: self.header.uid, gid: self.header.gid, tid: self.header.pid }
+        Caller { tid: self.header.pid }
     }
 }
 

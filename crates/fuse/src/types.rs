@@ -23,13 +23,10 @@ impl NodeId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fh(pub u64);
 
-/// Who made the request.
+/// Who made the request: not whose it is, which the kernel does not say on a connection whose mounts
+/// may be id-mapped ([`InitFlags::ALLOW_IDMAP`](crate::InitFlags::ALLOW_IDMAP)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// File system user id, in the mounter's user namespace.
-    pub uid: u32,
-    /// File system group id, likewise.
-    pub gid: u32,
     /// *Thread* id in the pid namespace of whoever mounted; 0 where the thread is not visible there.
     pub tid: u32,
 }

@@ -44,7 +44,7 @@ impl Faulty {
     }
 
     fn node(&self, path: &str) -> Option<NodeId> {
-        let ctx = Context::detached(Caller { uid: 0, gid: 0, tid: std::process::id() });
+        let ctx = Context::detached(Caller { tid: std::process::id() });
         path.split('/').try_fold(NodeId::ROOT, |parent, name| {
             Some(self.inner.lookup(&ctx, parent, OsStr::new(name)).ok()?.node)
         })

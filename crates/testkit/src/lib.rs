@@ -7,12 +7,16 @@
 
 mod cgroup;
 mod fixtures;
+mod idmap;
 mod layout;
+mod mounts;
 pub mod oci;
 pub mod reader;
 mod skip;
 
 pub use cgroup::TestCgroup;
 pub use fixtures::{fixture, fixtures_dir, hosts};
+pub use idmap::{UserNamespace, fuse_has_idmap};
 pub use layout::{Hierarchy, Layout, hierarchies, layout};
+pub use mounts::mounts_of;
 pub use skip::{figures, need_command, need_fuse, need_root, skip};

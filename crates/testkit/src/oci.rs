@@ -22,6 +22,8 @@ pub struct Container {
     cpuset: Option<String>,
     beside: Option<u32>,
     root: PathBuf,
+    pid_namespace_of: Option<u32>,
+    cgroup_parent: String,
     edits: Vec<fn(&mut Value)>,
 }
 
@@ -39,6 +41,8 @@ impl Container {
             cpuset: None,
             beside: None,
             root: "/".into(),
+            pid_namespace_of: None,
+            cgroup_parent: String::new(),
             edits: Vec::new(),
         }
     }
@@ -54,6 +58,20 @@ impl Container {
     #[must_use]
     pub fn edit(mut self, edit: fn(&mut Value)) -> Self {
         self.edits.push(edit);
+        self
+    }
+
+    /// Shares the pid namespace of a process.
+    #[must_use]
+    pub fn pid_namespace_of(mut self, pid: u32) -> Self {
+        self.pid_namespace_of = Some(pid);
+        self
+    }
+
+    /// Puts the container's cgroup below one that exists, such as `/pod`.
+    #[must_use]
+    pub fn cgroup_parent(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.cgroup_parent);
         self
     }
 
@@ -141,11 +159,36 @@ impl Container {
         running
     }
 
+    /// Creates the container and leaves it before its first instruction.
+    ///
+    /// # Panics
+    /// When the runtime does not create it.
+    #[must_use]
+    pub fn create(&self) -> Created {
+        let bundle = Bundle::new(self);
+        let path = |name: &str| bundle.dir.path().join(name);
+        let file = |name: &str| std::fs::File::create(path(name)).expect("a file for output");
+        let mut command = bundle.runtime(&["create", "--pid-file"]);
+        command.arg(path("pid")).arg("--bundle").arg(bundle.dir.path()).arg(&bundle.id);
+        // The container's first process has them too, so that they are files.
+        command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+        let status = command.status().expect("starting unshare");
+        let said = std::fs::read_to_string(path("stderr")).unwrap_or_default();
+        assert!(status.success(), "the container is not created: {status}: {said}");
+        let pid = std::fs::read_to_string(path("pid")).expect("the pid file");
+        let pid = pid.trim().parse().expect("a process number");
+        let cgroup = format!("{}/{}", self.cgroup_parent, bundle.id);
+        Created { bundle, cgroup, pid }
+    }
+
     fn config(&self, rootfs: &Path, cgroup: &str) -> Value {
         let namespaces = ["pid", "mount", "ipc", "uts"].into_iter();
         // As the engines have it: a cgroup namespace on v2, none on v1.
         let namespaces = namespaces.chain((layout() == Layout::V2).then_some("cgroup"));
-        let namespaces: Vec<Value> = namespaces.map(|kind| json!({ "type": kind })).collect();
+        let mut namespaces: Vec<Value> = namespaces.map(|kind| json!({ "type": kind })).collect();
+        if let (Some(pid), Some(first)) = (self.pid_namespace_of, namespaces.first_mut()) {
+            first["path"] = json!(format!("/proc/{pid}/ns/pid"));
+        }
         let mut config = json!({
             "ociVersion": "1.0.2",
             "hostname": "test",
@@ -253,6 +296,77 @@ impl Drop for Running {
     }
 }
 
+/// A container that is made and perhaps started. Dropping it kills and removes it.
+#[derive(Debug)]
+pub struct Created {
+    bundle: Bundle,
+    cgroup: String,
+    pid: u32,
+}
+
+impl Created {
+    /// The first process of the container, as this process's pid namespace counts.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The container's cgroup, such as `/pod/resview-test-1-2`.
+    #[must_use]
+    pub fn cgroup(&self) -> &str {
+        &self.cgroup
+    }
+
+    /// Lets the container's program begin.
+    ///
+    /// # Panics
+    /// When the runtime cannot do it.
+    pub fn start(&self) {
+        let output = self.bundle.runtime(&["start", &self.bundle.id]).output();
+        let output = output.expect("starting unshare");
+        assert!(output.status.success(), "the container is not started: {output:?}");
+    }
+
+    /// What the container's first process has printed up to a line `end`.
+    ///
+    /// # Panics
+    /// When it prints no such line within a minute.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        let begin = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.bundle.dir.path().join("stdout"));
+            let text = text.expect("the container's output");
+            if let Some(text) = text.strip_suffix("end\n") {
+                return text.to_owned();
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "it does not end: {text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Runs one more command in the container.
+    ///
+    /// # Panics
+    /// When the runtime cannot be started.
+    #[must_use]
+    pub fn exec(&self, args: &[&str]) -> Output {
+        let mut command = self.bundle.runtime(&["exec", &self.bundle.id]);
+        command.args(args).output().expect("starting unshare")
+    }
+
+    /// Kills and removes it, as an engine does with a container that is no longer wanted.
+    pub fn remove(&self) {
+        let _ = self.bundle.runtime(&["delete", "--force", &self.bundle.id]).output();
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 /// The folder that a runtime starts from, with the runtime's state.
 #[derive(Debug)]
 struct Bundle {
@@ -271,7 +385,8 @@ impl Bundle {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let rootfs = dir.path().join("rootfs");
         std::fs::create_dir(&rootfs).expect("the folder of the root");
-        let config = container.config(&rootfs, &format!("/{id}"));
+        let cgroup = format!("{}/{id}", container.cgroup_parent);
+        let config = container.config(&rootfs, &cgroup);
         std::fs::write(dir.path().join("config.json"), config.to_string()).expect("config.json");
         let (runtime, root) = (container.runtime.clone(), container.root.clone());
         Self { dir, runtime, beside: container.beside, root, id }

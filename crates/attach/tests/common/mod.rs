@@ -5,13 +5,13 @@
 pub(crate) mod container;
 pub(crate) mod served;
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::thread;
 
 use attach::{Attach, Binding, Detach, FileReport, Ours, Outcome, Process, attach, detach};
 use rustix::mount::{MountPropagationFlags, mount_change};
+pub(crate) use testkit::mounts_of;
 
 pub(crate) use self::container::Container;
 pub(crate) use self::served::{SOURCE, Served};
@@ -44,24 +44,6 @@ pub(crate) fn isolated(name: &str, test: impl FnOnce() + Send + 'static) {
 /// The mounts of the calling thread.
 pub(crate) fn own_mounts() -> String {
     fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
-}
-
-/// The mounts that a process sees, with numbers that do not depend on which were free.
-pub(crate) fn mounts_of(pid: u32) -> Vec<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.splitn(3, ' ');
-        let mut number = || {
-            let id = fields.next().unwrap().to_owned();
-            let next = numbers.len();
-            *numbers.entry(id).or_insert(next)
-        };
-        let (id, parent) = (number(), number());
-        lines.push(format!("{id} {parent} {}", fields.next().unwrap()));
-    }
-    lines
 }
 
 pub(crate) fn ours() -> Ours {

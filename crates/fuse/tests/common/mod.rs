@@ -40,6 +40,8 @@ pub(crate) struct Tree {
     pub(crate) interrupted: AtomicUsize,
     /// All reads.
     pub(crate) reads: AtomicUsize,
+    /// How often attributes were asked for.
+    pub(crate) getattrs: AtomicUsize,
     /// Lookups given back.
     pub(crate) forgotten: AtomicU64,
     /// How many open files were given back.
@@ -62,6 +64,7 @@ impl Tree {
             slow_reads: AtomicUsize::new(0),
             interrupted: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
+            getattrs: AtomicUsize::new(0),
             forgotten: AtomicU64::new(0),
             released: AtomicU64::new(0),
             open_unique: AtomicU64::new(0),
@@ -140,6 +143,7 @@ impl Filesystem for Tree {
     }
 
     fn getattr(&self, _: &Context<'_>, node: NodeId, _: Option<Fh>) -> Result<AttrReply> {
+        self.getattrs.fetch_add(1, Ordering::SeqCst);
         Ok(AttrReply { attr: self.attr(node.0)?, ttl: TTL })
     }
 

@@ -1,12 +1,12 @@
 //! A daemon whose agent is asked, and what there is in containers.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use api::{Answer, Attach, Client, ContainerAnswer, Detach, FileOutcome, Outcome};
 use api::{Policy, Request, Selector, Status};
+pub(crate) use testkit::mounts_of;
 
 use crate::common::{eventually, seen_by};
 use crate::support::{Daemon, can_serve};
@@ -148,24 +148,6 @@ pub(crate) fn mem_total_of(text: &str) -> u64 {
 
 pub(crate) fn hosts_mem_total() -> u64 {
     mem_total_of(&std::fs::read_to_string("/proc/meminfo").unwrap())
-}
-
-/// The mounts that a process sees, with numbers that do not depend on which were free.
-pub(crate) fn mounts_of(pid: u32) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.splitn(3, ' ');
-        let mut number = || {
-            let id = fields.next().unwrap().to_owned();
-            let next = numbers.len();
-            *numbers.entry(id).or_insert(next)
-        };
-        let (id, parent) = (number(), number());
-        lines.push(format!("{id} {parent} {}", fields.next().unwrap()));
-    }
-    lines
 }
 
 pub(crate) fn has_view(pid: u32) -> bool {

@@ -256,7 +256,7 @@ fn requests_are_told_apart_by_container() {
     let (process, other) = (Process::new("keep-class"), Process::new("keep-class-too"));
     let client = machine.client(&process);
     let class = |client: &Client, pid: u32, fh: Option<Fh>| {
-        let caller = Caller { uid: 0, gid: 0, tid: pid };
+        let caller = Caller { tid: pid };
         client.fs.class(&Peek { caller, node: NodeId::ROOT, fh })
     };
     assert_eq!(class(&client, process.id(), None), 0, "not known yet");

@@ -80,21 +80,35 @@ impl Policy {
     /// # Errors
     /// The first annotation of ours that is not understood.
     pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Result<Self, PolicyError> {
+        let (policy, errors) = Self::understood(annotations);
+        errors.into_iter().next().map_or(Ok(policy), Err)
+    }
+
+    /// What is understood of annotations or labels, and what is not: for who cannot ask whoever
+    /// wrote them. Of a list of files the ones that are understood count.
+    #[must_use]
+    pub fn understood(annotations: &BTreeMap<String, String>) -> (Self, Vec<PolicyError>) {
         let mut policy = Self::default();
+        let mut errors = Vec::new();
         if let Some(value) = annotations.get(Self::VIEW) {
-            policy.view = Some(word(Self::VIEW, value, value, "on or off")?);
+            let view = word(Self::VIEW, value, value, "on or off");
+            policy.view = view.map_err(|error| errors.push(error)).ok();
         }
         if let Some(value) = annotations.get(Self::CPU_COUNT) {
             let expected = "cpuset, quota, quota-floor or shares";
-            policy.cpu_count = Some(word(Self::CPU_COUNT, value, value, expected)?);
+            let count = word(Self::CPU_COUNT, value, value, expected);
+            policy.cpu_count = count.map_err(|error| errors.push(error)).ok();
         }
         let files = annotations.get(Self::FILES).map(String::as_str).unwrap_or_default();
         for pair in files.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let expected = "FILE=host, FILE=virtual or FILE=absent, separated by commas";
             let (file, choice) = pair.split_once('=').unwrap_or((pair, ""));
-            policy.files.insert(full_path(file), word(Self::FILES, files, choice, expected)?);
+            match word(Self::FILES, files, choice, expected) {
+                Ok(choice) => drop(policy.files.insert(full_path(file), choice)),
+                Err(error) => errors.push(error),
+            }
         }
-        Ok(policy)
+        (policy, errors)
     }
 }
 
@@ -159,5 +173,18 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(key) && text.contains(value) && text.contains("use "), "{text}");
         }
+    }
+    #[test]
+    fn what_is_understood_counts_beside_what_is_not() {
+        let (policy, errors) = Policy::understood(&annotations(&[
+            (Policy::VIEW, "yes"),
+            (Policy::CPU_COUNT, "cpuset"),
+            (Policy::FILES, "swaps, stat=host, loadavg=gone"),
+        ]));
+        assert_eq!((policy.view, policy.cpu_count), (None, Some(CpuCount::Cpuset)));
+        let files = [("proc/stat".to_owned(), FileChoice::Host)];
+        assert_eq!(policy.files, BTreeMap::from(files));
+        let keys: Vec<_> = errors.iter().map(|error| error.key.as_str()).collect();
+        assert_eq!(keys, [Policy::VIEW, Policy::FILES, Policy::FILES]);
     }
 }

@@ -157,10 +157,10 @@ mod tests {
             "/.{0,20}".prop_map(Selector::Cgroup),
             (1_u32.., "/.{0,9}", ".{1,9}").prop_map(|(pid, root, id)| Selector::Created(Created {
                 pid,
-                root: root.into(),
+                root: Some(root.into()),
                 id,
-                bundle: None,
                 annotations: [("a".to_owned(), "b".to_owned())].into(),
+                ..Created::default()
             })),
             ".{1,9}".prop_map(|id| Selector::Stopped(Stopped { id, bundle: Some("/b".into()) })),
         ]

@@ -17,20 +17,23 @@ pub enum Selector {
     Pid(u32),
     /// The path of the container's cgroup below its hierarchy, with a leading slash.
     Cgroup(String),
-    /// A container that its runtime is about to start: what a `createRuntime` hook knows.
+    /// A container that its runtime is about to start, or has started: what a `createRuntime` hook
+    /// or an NRI plugin knows.
     Created(Created),
     /// A container that has ended: what a `poststop` hook knows.
     Stopped(Stopped),
 }
 
-/// A container before its runtime has changed its root.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// A container that its engine tells of.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Created {
     /// Its first process, as the host counts.
     pub pid: u32,
-    /// Where its root file system lies in that process's mount namespace, absolute.
-    pub root: PathBuf,
+    /// Where its root file system lies in that process's mount namespace, absolute; missing: the
+    /// runtime has changed the process's root to it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
     /// The runtime's id.
     pub id: String,
     /// The folder of its `config.json`.
@@ -39,6 +42,13 @@ pub struct Created {
     /// Annotations of its specification, among them the policy ([`crate::Policy`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Its names, the usual one first; none: those that the engine's files say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Who made it, as in [`Container::engine`](crate::Container::engine); missing: as the engine's
+    /// files and the cgroup say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
 }
 
 /// A container that is gone. It is found by exactly this id, never by a name or a beginning of it.
@@ -96,8 +106,10 @@ impl TryFrom<Wire> for Selector {
             Wire::Cgroup(path) if path.starts_with('/') => Ok(Self::Cgroup(path)),
             Wire::Cgroup(_) => Err(SelectorError::Relative),
             Wire::Created(created) if empty(&created.id) => Err(SelectorError::Empty),
-            Wire::Created(created) if created.root.is_absolute() => Ok(Self::Created(created)),
-            Wire::Created(_) => Err(SelectorError::Relative),
+            Wire::Created(Created { root: Some(root), .. }) if !root.is_absolute() => {
+                Err(SelectorError::Relative)
+            }
+            Wire::Created(created) => Ok(Self::Created(created)),
             Wire::Stopped(stopped) if empty(&stopped.id) => Err(SelectorError::Empty),
             Wire::Stopped(stopped) => Ok(Self::Stopped(stopped)),
         }
@@ -151,6 +163,7 @@ mod tests {
             json!({ "pid": 7 }),
             json!({ "cgroup": "/docker/1" }),
             json!({ "created": { "pid": 7, "root": "/r", "id": "a", "annotations": { "k": "v" } } }),
+            json!({ "created": { "pid": 7, "id": "a", "names": ["n_p_c"], "engine": "cri-o" } }),
             json!({ "stopped": { "id": "a", "bundle": "/b" } }),
         ] {
             let selector: Selector = serde_json::from_value(value.clone()).unwrap();

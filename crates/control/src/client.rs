@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde_json::Value;
 
 use crate::channel::{Channel, ChannelError};
@@ -63,8 +61,6 @@ fn connect_soon(socket: &OwnedFd, address: &SocketAddrUnix) -> Result<(), Errno>
 pub struct Client {
     channel: Channel,
     path: PathBuf,
-    /// Who listened.
-    pid: u32,
 }
 
 /// Everything that a supervisor, or an orphaned worker, hands over.
@@ -92,15 +88,7 @@ impl Client {
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(nobody)?;
         let address = Address::of(&path).map_err(nobody)?;
         connect_soon(&socket, address.get()).map_err(nobody)?;
-        let peer = sockopt::socket_peercred(&socket).map_err(nobody)?;
-        let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0);
-        Ok(Self { channel: Channel::adopt(socket), path, pid })
-    }
-
-    /// The process that made the socket. A worker that inherited it answers in its name.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
+        Ok(Self { channel: Channel::adopt(socket), path })
     }
 
     /// Asks, and waits for the answer.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::cli::{DaemonPlace, StatusOptions, StopOptions, UpgradeOptions};
 use crate::exit_codes;
 use crate::mountpoint::{has_view, resolve};
+use crate::nri::Report;
 use crate::output;
 use crate::runtime_dir;
 use crate::slots::{Shown, Slots};
@@ -62,7 +63,11 @@ pub(crate) fn stop(options: &StopOptions) -> ExitCode {
     ended(stopped(&options.place).map(|()| exit_codes::OK))
 }
 
-fn stopped(place: &DaemonPlace) -> anyhow::Result<()> {
+/// Ends a daemon, or a worker whose supervisor is dead, and unmounts the view.
+///
+/// # Errors
+/// Nobody is there, or does not end.
+pub(crate) fn stopped(place: &DaemonPlace) -> anyhow::Result<()> {
     let report = client(place)?.status(PATIENCE)?;
     if report.get("supervisor").is_none() {
         return stop_orphan(place);
@@ -120,7 +125,12 @@ fn report(place: &DaemonPlace) -> anyhow::Result<(Value, bool)> {
     let slots = Slots::new(slots_dir(&place.runtime_dir)).shown()?;
     let of = |wanted| slots.iter().filter(|(_, shown)| *shown == wanted).count();
     let slots = json!({ "view": of(Shown::View), "host": of(Shown::Host) });
-    Ok((json!({ "mountpoint": place.mountpoint, "daemon": daemon, "slots": slots }), is_served))
+    let mut report = json!({ "mountpoint": place.mountpoint, "daemon": daemon, "slots": slots });
+    let mountpoint = resolve(&place.mountpoint)?;
+    if let Some(nri) = Report::read(&runtime_dir::socket(&place.runtime_dir, &mountpoint)) {
+        report["nri"] = serde_json::to_value(nri)?;
+    }
+    Ok((report, is_served))
 }
 
 /// Names and values, one a line, nested ones indented.

@@ -11,11 +11,14 @@ use procfmt::units::{Bytes, Usec};
 use crate::completions::CompletionsOptions;
 use crate::front_ends::{HookOptions, InstallOptions, RuntimeOptions, UninstallOptions};
 use crate::man::ManOptions;
+use crate::node::{NodeOptions, OnHostOptions};
+use crate::nri::{NriOptions, PluginOptions};
 use crate::reach::{AttachOptions, DetachOptions, ListOptions};
 use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
 use crate::size::{MemorySwap, parse_cpus, parse_memory_swap, parse_size};
 use crate::supervise::SupervisionOptions;
 use crate::view_options::ViewOptions;
+use crate::webhook::WebhookOptions;
 
 /// Where the daemon mounts its view unless told otherwise.
 pub(crate) const DEFAULT_MOUNTPOINT: &str = "/var/lib/resview";
@@ -49,12 +52,19 @@ pub(crate) enum Command {
     Uninstall(UninstallOptions),
     OciHook(HookOptions),
     OciRuntime(RuntimeOptions),
+    Nri(NriOptions),
+    Webhook(WebhookOptions),
     Files(FilesOptions),
     Explain(ExplainOptions),
     Doctor(DoctorOptions),
+    Node(NodeOptions),
     Completions(CompletionsOptions),
     #[command(name = "__man", hide = true)]
     Man(ManOptions),
+    #[command(name = "__on-host", hide = true)]
+    OnHost(OnHostOptions),
+    #[command(name = "__wait-for-plugin", hide = true)]
+    WaitForPlugin,
     #[command(name = "__stage", hide = true)]
     Stage(StageOptions),
 }
@@ -152,6 +162,13 @@ pub(crate) struct DaemonOptions {
     /// How many threads answer reads [default: one per CPU, at most 8]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Give Kubernetes pods the view, as a plugin of containerd or CRI-O (resview nri)
+    #[arg(long)]
+    pub(crate) nri: bool,
+
+    #[command(flatten)]
+    pub(crate) plugin: PluginOptions,
 
     #[command(flatten, next_help_heading = "Staying alive")]
     pub(crate) supervision: SupervisionOptions,

@@ -45,7 +45,12 @@ fn run(options: &DaemonOptions, arguments: &[OsString]) -> anyhow::Result<Ended>
     let supervision = Supervision {
         mountpoint: &mountpoint,
         runtime_dir: &options.runtime_dir,
-        reach: Some(Reach { containers, group: options.group.clone() }),
+        reach: Some(Reach {
+            containers,
+            group: options.group.clone(),
+            log: options.log.clone(),
+            plugin: options.nri.then(|| options.plugin.clone()),
+        }),
         subtype: Subtype::Resview,
         pressure: has_pressure(&policy)?,
         worker_arguments: arguments.to_vec(),
@@ -106,8 +111,9 @@ fn check_before_mount(mountpoint: &Path) -> Result<(), String> {
 
 fn make_default(mountpoint: &Path) -> anyhow::Result<()> {
     match std::fs::create_dir_all(mountpoint) {
-        // A dead view is there.
+        // A dead view is there, which nobody can tell from a file: what is there is looked at later.
         Err(error) if error.raw_os_error() == Some(nix::libc::ENOTCONN) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         result => result.with_context(|| format!("cannot make {}", mountpoint.display())),
     }
 }

@@ -21,6 +21,8 @@ mod lxcfs;
 mod man;
 mod mountinfo;
 mod mountpoint;
+mod node;
+mod nri;
 mod output;
 mod reach;
 mod run;
@@ -30,6 +32,7 @@ mod size;
 mod slots;
 mod supervise;
 mod view_options;
+mod webhook;
 mod worker;
 
 use std::ffi::{OsStr, OsString};
@@ -80,9 +83,14 @@ pub fn main_with(wrap: Wrap) -> ExitCode {
         Command::Uninstall(options) => front_ends::uninstall(&options),
         Command::OciHook(options) => front_ends::hook(&options),
         Command::OciRuntime(options) => front_ends::run_as_runtime(&options.arguments),
+        Command::Nri(options) => nri::main(&options),
+        Command::Webhook(options) => webhook::main(&options),
         Command::Files(options) => files::main(&options),
         Command::Explain(options) => explain::main(&options),
         Command::Doctor(options) => doctor::main(&options),
+        Command::Node(options) => node::main(&options),
+        Command::OnHost(options) => node::on_host(&options),
+        Command::WaitForPlugin => node::wait_for_plugin(),
         Command::Completions(options) => completions::main(&options),
         Command::Man(options) => man::main(&options),
         Command::Stage(stage) => run::stage(&stage),

@@ -12,6 +12,7 @@ use control::{Degraded, Recovery, Role};
 use procfmt::units::Bytes;
 use supervisor::{CommandLine, Config, Ended, Helper, View, Wanted};
 
+use crate::nri::PluginOptions;
 use crate::runtime_dir;
 use crate::serve::Subtype;
 use crate::size::parse_size;
@@ -188,6 +189,10 @@ pub(crate) struct Reach {
     pub(crate) containers: PathBuf,
     /// The group whose members may ask the agent for everything, besides root.
     pub(crate) group: Option<String>,
+    /// What the agent logs; missing: as [`crate::logging::start`] decides.
+    pub(crate) log: Option<String>,
+    /// Whether it is a plugin of the container runtime as well, and how.
+    pub(crate) plugin: Option<PluginOptions>,
 }
 
 impl Reach {
@@ -206,6 +211,16 @@ impl Reach {
         }
         if let Some(group) = &self.group {
             arguments.extend(["--group".into(), group.into()]);
+        }
+        if let Some(log) = &self.log {
+            arguments.extend(["--log".into(), log.into()]);
+        }
+        if let Some(PluginOptions { nri_policy, nri_socket, nri_wait }) = &self.plugin {
+            let (policy, socket) = (nri_policy.into(), nri_socket.into());
+            arguments.push("--nri".into());
+            arguments.extend(["--nri-policy".into(), policy, "--nri-socket".into(), socket]);
+            let wait = humantime::format_duration(*nri_wait).to_string();
+            arguments.extend(["--nri-wait".into(), wait.into()]);
         }
         arguments
     }
@@ -270,7 +285,16 @@ mod tests {
             mountpoint: Path::new("/v/w"),
             runtime_dir: Path::new("/r"),
             subtype: Subtype::Resview,
-            reach: Some(Reach { containers: "/c".into(), group: Some("g".to_owned()) }),
+            reach: Some(Reach {
+                containers: "/c".into(),
+                group: Some("g".to_owned()),
+                log: Some("debug".to_owned()),
+                plugin: Some(PluginOptions {
+                    nri_policy: "/p".into(),
+                    nri_socket: "/n".into(),
+                    nri_wait: Duration::from_millis(7),
+                }),
+            }),
             pressure: true,
             worker_arguments: vec!["daemon".into(), "--slots".into()],
             options: &options,
@@ -285,7 +309,9 @@ mod tests {
         assert_eq!(agent[3..7], ["--runtime-dir", "/r", "--containers", "/c"]);
         assert_eq!(agent[7..9], ["--registrations", "/r/v-w/registrations"]);
         assert_eq!(agent[9..11], ["--socket", "/r/v-w/resview.sock"]);
-        assert_eq!(agent[11..], ["--group", "g"]);
+        assert_eq!(agent[11..15], ["--group", "g", "--log", "debug"]);
+        assert_eq!(agent[15..20], ["--nri", "--nri-policy", "/p", "--nri-socket", "/n"]);
+        assert_eq!(agent[20..], ["--nri-wait", "7ms"]);
         let last = config.view.connections.last().unwrap();
         assert_eq!((last.role, last.make), (Role::Containers, true));
         assert_eq!(config.helpers[0].command.arguments, ["__guard", "/v/w", "/r/slots"]);

@@ -221,7 +221,14 @@ fn created(state: &State, annotations: BTreeMap<String, String>) -> Result<Creat
     })?;
     let unknown = |source| HookError::Root { id: state.id.clone(), source };
     let root = root(state).map_err(unknown)?;
-    Ok(Created { pid, root, id: state.id.clone(), bundle: state.bundle.clone(), annotations })
+    Ok(Created {
+        pid,
+        root: Some(root),
+        id: state.id.clone(),
+        bundle: state.bundle.clone(),
+        annotations,
+        ..Created::default()
+    })
 }
 
 /// crun says where the root is; for others config.json does, relative to the bundle.

@@ -390,10 +390,10 @@ fn a_container_that_is_just_made_is_known_before_its_state_is_written() {
     .unwrap();
     let created = Created {
         pid: 20970,
-        root: "/rootfs".into(),
+        root: Some("/rootfs".into()),
         id: WEB.to_owned(),
-        bundle: None,
         annotations: [("resview.dev/view".to_owned(), "on".to_owned())].into(),
+        ..Created::default()
     };
     let found = machine.find(&Selector::Created(created)).unwrap();
     assert_eq!((found.engine, found.names.as_slice()), (Engine::Docker, &["web".to_owned()][..]));
@@ -407,13 +407,25 @@ fn a_podman_container_has_its_name_from_the_hook_on() {
     let db = machine.named(DB).unwrap();
     let created = Created {
         pid: db.pid,
-        root: "/rootfs".into(),
+        root: Some("/rootfs".into()),
         id: DB.to_owned(),
         bundle: db.bundle,
-        annotations: std::collections::BTreeMap::new(),
+        ..Created::default()
     };
     let found = machine.find(&Selector::Created(created)).unwrap();
     assert_eq!((found.engine, found.names), (Engine::Podman, db.names));
+    let says = |names: &[&str], engine: &str| Created {
+        pid: db.pid,
+        id: DB.to_owned(),
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        engine: Some(engine.to_owned()),
+        ..Created::default()
+    };
+    let found = machine.find(&Selector::Created(says(&["ns_pod_db"], "cri-o"))).unwrap();
+    assert_eq!(found.engine, Engine::CriO, "who tells of it knows best");
+    assert_eq!((found.names, found.rootfs), (vec!["ns_pod_db".to_owned()], None));
+    let found = machine.find(&Selector::Created(says(&[], "hal"))).unwrap();
+    assert_eq!(found.engine, Engine::Podman, "as without a word");
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn the_agent_hears_process_root_and_annotations_from_runc_and_crun() {
         let Request::Attach(attach) = agent.join().unwrap() else { panic!() };
         let Selector::Created(created) = attach.container else { panic!() };
         let root = root.map_or_else(|| place.bundle().join("rootfs"), PathBuf::from);
-        assert_eq!((created.pid, created.id.as_str(), created.root), (4711, "c1", root));
+        assert_eq!((created.pid, created.id.as_str(), created.root), (4711, "c1", Some(root)));
         assert_eq!(created.bundle.as_deref(), Some(place.bundle()));
         assert_eq!(created.annotations.contains_key("a"), state == RUNC);
     }

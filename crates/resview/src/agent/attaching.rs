@@ -1,19 +1,19 @@
 //! `attach`: a container is registered, then its files are mounted into it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use ::attach::{FileReport, Nesting, Outcome as Mounted, Process, Root, attach as mount};
-use anyhow::Context;
 use api::{
     Answer, Attach, Container, ContainerAnswer, Created, Done, Failure, FileAnswer, FileOutcome,
     Outcome, Selector, View,
 };
-use container::registry::{self, Id, Init, Registration, Target, is_name};
+use container::registry::Id;
 use runtimes::find::Found;
 
 use super::containers::{file, process, replaceable};
+use super::registering::{register, take_back};
 use super::serving::Say;
-use super::{Agent, detaching, files, policy, unmasked};
+use super::{Agent, detaching, files, foreign, policy, unmasked};
 
 /// `attach`
 pub(super) fn attach(agent: &Arc<Agent>, request: &Attach, say: Say<'_>) -> Result<Done, Failure> {
@@ -23,9 +23,9 @@ pub(super) fn attach(agent: &Arc<Agent>, request: &Attach, say: Say<'_>) -> Resu
     };
     let (mut count, mut failed) = (0, 0);
     for found in agent.find(&request.container)? {
-        let answer = match created.filter(|created| unmasked::is_unmasked(created)) {
-            Some(_) => soon(agent, request, &found),
-            None => one(agent, request, created, &found),
+        let answer = match created {
+            Some(created) if unmasked::has_to_wait(created) => soon(agent, request, &found),
+            _ => one(agent, request, created, &found),
         };
         count += 1;
         failed += u64::from(answer.outcome == Outcome::Failed);
@@ -88,19 +88,24 @@ fn attach_one(
     found: &Found,
     answer: &mut ContainerAnswer,
 ) -> anyhow::Result<()> {
+    if let Some(why) = created.and_then(|created| foreign::why_left_alone(agent, created)) {
+        answer.outcome = Outcome::Skipped;
+        answer.reason = Some(why);
+        return Ok(());
+    }
     let id = Id::new(found.registration_id())?;
     let before = agent.registered(&id);
     let decided = policy::merged(
         request.policy.as_ref(),
         before.as_ref().map(|registration| &registration.policy),
         &found.annotations,
-    )
-    .map_err(|failure| anyhow::Error::msg(failure.error))?;
-    register(agent, found, id.clone(), policy::to_registered(&decided))?;
+    );
+    let kept = policy::to_registered(&decided);
+    answer.policy = Some(policy::from_registered(&kept));
+    answer.policy.take_if(|policy| *policy == api::Policy::default());
+    register(agent, found, id.clone(), kept)?;
     answer.container.id = id.to_string();
-    let is_off = decided.view == Some(View::Off);
-    answer.policy = Some(decided).filter(|decided| *decided != api::Policy::default());
-    if is_off {
+    if decided.view == Some(View::Off) {
         detaching::unmount(agent, found)?;
         answer.outcome = Outcome::Skipped;
         answer.reason = Some("it is to have no view: view is off for it".to_owned());
@@ -117,44 +122,6 @@ fn attach_one(
     }
     answer.files = reports.iter().map(in_words).collect();
     Ok(())
-}
-
-/// Writes down who it is, so that the container tree has it.
-fn register(agent: &Agent, found: &Found, id: Id, policy: registry::Policy) -> anyhow::Result<()> {
-    let mut registration = Registration::new(id, target(agent, found)?);
-    registration.names = found.names.iter().filter(|name| is_name(name)).cloned().collect();
-    registration.engine = found.engine.name().to_owned();
-    registration.policy = policy;
-    let writer = agent.registrations.lock().unwrap_or_else(PoisonError::into_inner);
-    if writer.get(&registration.id).as_ref() != Some(&registration) {
-        writer.put(&registration)?;
-    }
-    Ok(())
-}
-
-/// A container that got nothing is registered as it was before, if it was.
-fn take_back(agent: &Agent, id: &Id, before: Option<&Registration>) {
-    let writer = agent.registrations.lock().unwrap_or_else(PoisonError::into_inner);
-    let taken_back = match before {
-        Some(before) => writer.put(before),
-        None => writer.remove(id).map(drop),
-    };
-    if let Err(error) = taken_back {
-        tracing::warn!("{error}");
-    }
-}
-
-/// A container with an init is that init; one in the host's pid namespace is its cgroup.
-fn target(agent: &Agent, found: &Found) -> anyhow::Result<Target> {
-    if !found.host_pid_ns {
-        return Ok(Target::Init(Init { pid: found.pid, start_time: found.start_time }));
-    }
-    let path = found.cgroup.clone();
-    let any = Target::Cgroup { path: path.clone(), instance: None };
-    let there = registry::find(&agent.host, &agent.identifier, &any)?.with_context(|| {
-        format!("it has the host's process ids and no cgroup of its own: {path}")
-    })?;
-    Ok(Target::Cgroup { path, instance: Some(there.instance) })
 }
 
 fn mount_all(
@@ -176,9 +143,8 @@ fn mount_all(
         attachment.nesting = Nesting::Keep;
         attachment
     };
-    if let Some(created) = created {
-        let root = Root::BeforePivot(created.root.clone());
-        return Ok(mount(attachment(process(found), root))?.files);
+    if let Some(root) = created.and_then(|created| created.root.clone()) {
+        return Ok(mount(attachment(process(found), Root::BeforePivot(root)))?.files);
     }
     let report = mount(attachment(process(found), Root::Namespace))?;
     // A container's services may have mounts of their own. They come and go; that one of them is

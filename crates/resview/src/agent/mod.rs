@@ -10,9 +10,11 @@ mod attaching;
 mod containers;
 mod detaching;
 mod files;
+mod foreign;
 mod group;
 mod policy;
 mod pruning;
+mod registering;
 mod serving;
 mod socket;
 mod turns;
@@ -32,6 +34,7 @@ use hostfs::HostFs;
 use runtimes::find::Finder;
 
 use crate::logging;
+use crate::nri::{self, PluginOptions};
 use turns::Turns;
 
 /// What the supervisor tells it.
@@ -55,6 +58,14 @@ pub(crate) struct Place {
     /// The group whose members may connect, besides root.
     #[arg(long)]
     pub(crate) group: Option<String>,
+    /// What to log.
+    #[arg(long)]
+    pub(crate) log: Option<String>,
+    /// Whether to be a plugin of the container runtime.
+    #[arg(long)]
+    pub(crate) nri: bool,
+    #[command(flatten)]
+    pub(crate) plugin: PluginOptions,
 }
 
 /// What requests need.
@@ -78,13 +89,18 @@ struct Agent {
 pub(crate) fn main(arguments: &[OsString]) -> anyhow::Result<()> {
     let name = OsString::from("__agent");
     let place = Place::try_parse_from(std::iter::once(&name).chain(arguments))?;
-    logging::start(None, "info")?;
+    logging::start(place.log.as_deref(), "info")?;
     let agent = Arc::new(Agent::new(place)?);
     let socket = Arc::new(socket::Socket::bind(&agent.place)?);
     let (end, ended) = channel();
     socket::wait_for_signals(end.clone())?;
     pruning::start(Arc::clone(&agent), Arc::clone(&socket), end.clone())?;
-    serving::start(agent, Arc::clone(&socket), end)?;
+    serving::start(Arc::clone(&agent), Arc::clone(&socket), end)?;
+    if agent.place.nri {
+        let Place { runtime_dir, socket, plugin, .. } = &agent.place;
+        let place = nri::Place::of(runtime_dir, socket, plugin.clone());
+        nri::start(place, agent.host.proc.clone())?;
+    }
     match ended.recv().context("all threads are gone")? {
         End::Told => socket.remove(),
         End::Followed => tracing::info!("another agent has taken over"),

@@ -1,27 +1,33 @@
 //! What is decided about a container: by the request, by what was decided before, by its
 //! annotations, in this order.
 
-use api::{Failure, FailureKind, Policy};
+use std::collections::BTreeMap;
+
+use api::Policy;
 use container::registry;
 
-/// The policy that results.
-///
-/// # Errors
-/// An annotation that is not understood.
+/// The policy that results. An annotation that is not understood counts as not said: nobody can
+/// mend it as long as the container lives, and no container should go without its view for that.
 pub(super) fn merged(
     asked: Option<&Policy>,
     before: Option<&registry::Policy>,
-    annotations: &std::collections::BTreeMap<String, String>,
-) -> Result<Policy, Failure> {
-    let mut policy = Policy::from_annotations(annotations)
-        .map_err(|error| Failure::new(FailureKind::Request, error.to_string()))?;
+    annotations: &BTreeMap<String, String>,
+) -> Policy {
+    let (mut policy, errors) = Policy::understood(annotations);
+    for error in errors {
+        tracing::warn!("{error}; it counts as not said");
+    }
     if let Some(before) = before {
         overlay(&mut policy, from_registered(before));
+        // Who wrote it down knew the annotations, so it says more than they do.
+        if before.view == registry::View::On {
+            policy.view = Some(api::View::On);
+        }
     }
     if let Some(asked) = asked {
         overlay(&mut policy, asked.clone());
     }
-    Ok(policy)
+    policy
 }
 
 fn overlay(policy: &mut Policy, over: Policy) {
@@ -77,8 +83,6 @@ pub(super) fn from_registered(policy: &registry::Policy) -> Policy {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn annotations(lines: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -93,11 +97,11 @@ mod tests {
             (Policy::FILES, "swaps=host,stat=host"),
         ]);
         let before = registry::Policy {
+            view: registry::View::Off,
             cpu_count: Some(registry::CpuCount::Shares),
             files: [("proc/stat".to_owned(), registry::FilePolicy::Virtual)].into(),
-            ..registry::Policy::default()
         };
-        let policy = merged(None, Some(&before), &annotated).unwrap();
+        let policy = merged(None, Some(&before), &annotated);
         assert_eq!(policy.view, Some(api::View::Off));
         assert_eq!(policy.cpu_count, Some(api::CpuCount::Shares));
         assert_eq!(policy.files.get("proc/stat"), Some(&api::FileChoice::Virtual));
@@ -107,7 +111,7 @@ mod tests {
             cpu_count: Some(api::CpuCount::Quota),
             ..Policy::default()
         };
-        let policy = merged(Some(&asked), Some(&before), &annotated).unwrap();
+        let policy = merged(Some(&asked), Some(&before), &annotated);
         assert_eq!(policy.view, Some(api::View::On));
         assert_eq!(policy.cpu_count, Some(api::CpuCount::Quota));
         let kept = from_registered(&to_registered(&policy));
@@ -115,8 +119,19 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_that_is_not_understood_is_an_error() {
-        let failure = merged(None, None, &annotations(&[(Policy::VIEW, "maybe")])).unwrap_err();
-        assert!(failure.error.contains("maybe"), "{failure:?}");
+    fn a_view_that_was_switched_on_by_hand_stays_on_whatever_annotations_say() {
+        let annotated = annotations(&[(Policy::VIEW, "off")]);
+        let asked = Policy { view: Some(api::View::On), ..Policy::default() };
+        let kept = to_registered(&merged(Some(&asked), None, &annotated));
+        assert_eq!(merged(None, Some(&kept), &annotated).view, Some(api::View::On));
+        let off = to_registered(&merged(None, None, &annotated));
+        assert_eq!(merged(None, Some(&off), &annotated).view, Some(api::View::Off));
+    }
+
+    #[test]
+    fn an_annotation_that_is_not_understood_counts_as_not_said() {
+        let lines = [(Policy::VIEW, "maybe"), (Policy::CPU_COUNT, "cpuset")];
+        let policy = merged(None, None, &annotations(&lines));
+        assert_eq!((policy.view, policy.cpu_count), (None, Some(api::CpuCount::Cpuset)));
     }
 }

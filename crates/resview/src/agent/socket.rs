@@ -86,6 +86,7 @@ pub(super) fn wait_for_signals(end: Sender<End>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nri::PluginOptions;
 
     fn place(dir: &Path, group: Option<&str>) -> Place {
         let path = |name: &str| dir.join(name);
@@ -96,6 +97,13 @@ mod tests {
             registrations: path("registrations"),
             socket: path("resview.sock"),
             group: group.map(str::to_owned),
+            log: None,
+            nri: false,
+            plugin: PluginOptions {
+                nri_policy: path("policy"),
+                nri_socket: path("nri.sock"),
+                nri_wait: std::time::Duration::from_millis(500),
+            },
         }
     }
 

@@ -19,9 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// Whether the container is one of those and does not have its root yet.
+pub(super) fn has_to_wait(created: &Created) -> bool {
+    created.root.is_some() && is_unmasked(created)
+}
+
 /// Whether the container's description masks nothing. One that cannot be read counts as masked:
 /// most are.
-pub(super) fn is_unmasked(created: &Created) -> bool {
+fn is_unmasked(created: &Created) -> bool {
     let read = |bundle: &Path| {
         let text = std::fs::read(bundle.join("config.json")).ok()?;
         serde_json::from_slice::<Value>(&text).ok()
@@ -75,10 +80,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let created = |bundle: Option<&Path>| Created {
             pid: 1,
-            root: "/r".into(),
+            root: Some("/r".into()),
             id: "c".to_owned(),
             bundle: bundle.map(Path::to_owned),
-            annotations: std::collections::BTreeMap::new(),
+            ..Created::default()
         };
         assert!(!is_unmasked(&created(None)) && !is_unmasked(&created(Some(dir.path()))));
         for (text, unmasked) in [

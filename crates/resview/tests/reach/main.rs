@@ -13,6 +13,9 @@ mod inside;
 mod isolation;
 mod lxcfs;
 mod many;
+mod nri;
+mod nri_faults;
+mod pods;
 mod reach;
 #[path = "../unbreakable/support.rs"]
 #[allow(dead_code, reason = "it has more than is needed here")]

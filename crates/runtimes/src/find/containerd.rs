@@ -65,7 +65,19 @@ const KUBERNETES: [[&str; 3]; 2] = [
     ["io.kubernetes.container.name", "io.kubernetes.pod.name", "io.kubernetes.pod.namespace"],
 ];
 
-/// `CONTAINER`, `POD/CONTAINER`, `NAMESPACE/POD/CONTAINER`, as far as annotations say.
+/// The names of a Kubernetes container: `CONTAINER`, `POD/CONTAINER`, `NAMESPACE/POD/CONTAINER` and,
+/// for where a name must have no slash, `NAMESPACE_POD_CONTAINER`. None has an underscore in it.
+#[must_use]
+pub fn names_in_kubernetes(namespace: &str, pod: &str, container: &str) -> Vec<String> {
+    vec![
+        container.to_owned(),
+        format!("{pod}/{container}"),
+        format!("{namespace}/{pod}/{container}"),
+        format!("{namespace}_{pod}_{container}"),
+    ]
+}
+
+/// [`names_in_kubernetes`], if annotations say.
 pub(super) fn kubernetes_names(annotations: &BTreeMap<String, String>) -> Vec<String> {
     let Some([container, pod, namespace]) = KUBERNETES
         .map(|keys| keys.map(|key| annotations.get(key).filter(|name| !name.is_empty())))
@@ -75,7 +87,7 @@ pub(super) fn kubernetes_names(annotations: &BTreeMap<String, String>) -> Vec<St
     else {
         return Vec::new();
     };
-    vec![container.clone(), format!("{pod}/{container}"), format!("{namespace}/{pod}/{container}")]
+    names_in_kubernetes(namespace, pod, container)
 }
 
 /// What all tasks say.

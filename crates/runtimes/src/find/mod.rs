@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use hostfs::Dir;
 
 pub use cgroup_path::{Told, told_by};
+pub use containerd::names_in_kubernetes;
 pub(crate) use docker::data_root as docker_data_root;
 pub use select::FindError;
 
@@ -77,6 +78,29 @@ impl Engine {
     }
 }
 
+impl Engine {
+    const ALL: [Self; 12] = [
+        Self::Docker,
+        Self::Podman,
+        Self::Containerd,
+        Self::CriO,
+        Self::Runc,
+        Self::Crun,
+        Self::Youki,
+        Self::Lxc,
+        Self::Incus,
+        Self::Lxd,
+        Self::Nspawn,
+        Self::None,
+    ];
+
+    /// The engine of a name in the control protocol.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|engine| engine.name() == name)
+    }
+}
+
 impl fmt::Display for Engine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
@@ -90,8 +114,8 @@ pub struct Found {
     pub engine: Engine,
     /// The engine's id; `pid-<pid>-<start time>` where no engine knows it.
     pub id: String,
-    /// Its names, the usual one first. A Kubernetes container has `CONTAINER`, `POD/CONTAINER` and
-    /// `NAMESPACE/POD/CONTAINER`, an Incus instance in a project `INSTANCE` and
+    /// Its names, the usual one first. A Kubernetes container has those of
+    /// [`names_in_kubernetes`], an Incus instance in a project `INSTANCE` and
     /// `PROJECT/INSTANCE`.
     pub names: Vec<String>,
     /// Its first process, in the pid namespace of the procfs that the [`Finder`] reads.

@@ -119,26 +119,32 @@ impl Finder {
         Ok(self.unknown(&first))
     }
 
-    /// A container that is being started: its state files may not be there yet.
+    /// A container that its engine tells of: its state files may not be there yet. What is said
+    /// counts; for the rest it is looked into the engines' files.
     fn created(&self, created: &Created) -> Result<Found, FindError> {
         let pid = created.pid;
         let process = process::read(&self.proc, pid).ok_or(FindError::NoProcess { pid })?;
         let own = self.own_namespace();
-        let described = docker::one(self, &created.id);
-        let engine = match &described {
-            Some(_) => Engine::Docker,
-            None => self.engine_of(created, &process),
+        let said = created.engine.as_deref().and_then(Engine::of_name);
+        let others = |said| said != Engine::Docker;
+        let described =
+            if said.is_some_and(others) { None } else { docker::one(self, &created.id) };
+        let engine = match (&described, said) {
+            (_, Some(said)) => said,
+            (Some(_), None) => Engine::Docker,
+            (None, None) => self.engine_of(created, &process),
         };
         let claim = Claim {
             engine: Some(engine),
             id: created.id.clone(),
             names: match &described {
+                _ if !created.names.is_empty() => created.names.clone(),
                 Some(one) => one.claim.names.clone(),
                 None => {
                     storage::names(self, &mut Vec::new()).remove(&created.id).unwrap_or_default()
                 }
             },
-            rootfs: Some(created.root.clone()),
+            rootfs: created.root.clone(),
             bundle: created.bundle.clone(),
             ..Claim::default()
         };

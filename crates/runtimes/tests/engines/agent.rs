@@ -62,7 +62,7 @@ fn answer(stream: UnixStream) -> Option<Asked> {
     let root_is_there = match &request {
         Request::Attach(attach) => match &attach.container {
             Selector::Created(created) => {
-                let root = created.root.strip_prefix("/").unwrap();
+                let root = created.root.as_ref().unwrap().strip_prefix("/").unwrap();
                 let seen = Path::new("/proc").join(created.pid.to_string()).join("root").join(root);
                 // Its own procfs, in which nobody from outside is "self".
                 fs::metadata(seen.join("proc/1/stat")).is_ok()

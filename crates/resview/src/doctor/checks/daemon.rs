@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use control::Client;
+use fuse::InitFlags;
 use serde_json::Value;
 
 use crate::cli::VERSION;
@@ -87,7 +88,29 @@ fn running(machine: &Machine, report: &Value) -> Vec<Finding> {
             "send the main process SIGUSR1 to switch it back",
         ));
     }
+    findings.extend(outlived(report));
     findings
+}
+
+/// Connections that the kernel was not told of what a newer version can do: they stay as they were
+/// made, whoever serves them.
+fn outlived(report: &Value) -> Option<Finding> {
+    let bits = |one: &Value, key| {
+        InitFlags::from_bits_retain(one["negotiated"][key].as_u64().unwrap_or_default())
+    };
+    let lacks = |one: &Value| {
+        let missing = bits(one, "offered") - bits(one, "flags");
+        missing.contains(InitFlags::ALLOW_IDMAP)
+    };
+    let connections = report["supervisor"]["connections"].as_array()?;
+    connections.iter().any(lacks).then(|| {
+        Finding::note(
+            "the view was mounted by a version that did not allow mounts with ids mapped: containers \
+             with a user namespace and volumes of it, as pods with hostUsers: false, do not start",
+            "when no container needs the mount any longer: resview stop, and start the daemon; \
+             attached containers are not concerned",
+        )
+    })
 }
 
 fn missing(part: &str) -> Finding {
@@ -162,6 +185,21 @@ mod tests {
         let degraded = json!({"supervisor": {"version": VERSION},
                               "worker": {"version": VERSION, "degraded": "last"}});
         assert!(of(&degraded)[0].starts_with("Problem: workers keep dying"));
+    }
+
+    #[test]
+    fn a_connection_of_an_older_version_is_told_where_the_kernel_can_more() {
+        let with = |flags: u64, offered: u64| {
+            let negotiated = json!({"flags": flags, "offered": offered});
+            let connections = json!([{"role": "shared", "negotiated": negotiated}]);
+            json!({"supervisor": {"version": VERSION, "connections": connections},
+                   "worker": {"version": VERSION}})
+        };
+        assert_eq!(of(&with(0, u64::MAX)).len(), 1);
+        assert!(of(&with(0, u64::MAX))[0].contains("hostUsers: false"));
+        for (flags, offered) in [(u64::MAX, u64::MAX), (0, 1 << 39), (0, 0)] {
+            assert_eq!(of(&with(flags, offered)), [""; 0]);
+        }
     }
 
     #[test]

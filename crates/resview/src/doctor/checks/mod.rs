@@ -8,6 +8,7 @@ mod hooks;
 mod kernel;
 mod limits;
 mod mounts;
+mod nri;
 mod runtimes;
 mod security;
 
@@ -22,7 +23,7 @@ pub(super) struct Check {
 }
 
 /// All of them, in the order in which they are printed.
-pub(super) const CHECKS: [Check; 10] = [
+pub(super) const CHECKS: [Check; 11] = [
     Check { name: "kernel", look: kernel::look },
     Check { name: "fuse", look: fuse::look },
     Check { name: "cgroups", look: cgroups::look },
@@ -31,6 +32,7 @@ pub(super) const CHECKS: [Check; 10] = [
     Check { name: "hooks", look: hooks::look },
     Check { name: "mounts", look: mounts::look },
     Check { name: "daemon", look: daemon::look },
+    Check { name: "nri", look: nri::look },
     Check { name: "limits", look: limits::look },
     Check { name: "security", look: security::look },
 ];

@@ -5,11 +5,14 @@
 
 mod conformance;
 mod deb;
+mod deploy;
+mod kubernetes;
 mod packages;
 mod program;
 mod repo;
 mod rpm;
 mod rules;
+mod sbom;
 mod sh;
 mod stage;
 mod test;
@@ -35,12 +38,20 @@ enum Chore {
     Conformance(conformance::Args),
     /// Run a command in a virtual machine that shows this machine's root under a stock kernel
     Vm(vm::Args),
+    /// Build and start a Kubernetes of current releases
+    Kubernetes(kubernetes::Args),
     /// Build the program so that it needs no library, and runs on every distribution
     Static(program::Args),
     /// Build the Debian packages
     Deb(program::Args),
     /// Build the packages for Fedora and its kin; needs rpmbuild
     Rpm(program::Args),
+    /// Make the image of deploy/Dockerfile, without Docker
+    Image(deploy::ImageArgs),
+    /// Look whether the chart and the manifests are sound, or make the manifests
+    Manifests(deploy::ManifestsArgs),
+    /// Say what the program is made of, as CycloneDX
+    Sbom(sbom::Args),
     /// Install the Debian packages that the tests use, as far as they are missing
     Packages,
 }
@@ -60,9 +71,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Chore::Test(args) => test::command(&args),
         Chore::Conformance(args) => conformance::command(&args),
         Chore::Vm(args) => vm::command(&args),
+        Chore::Kubernetes(args) => kubernetes::command(&args),
         Chore::Static(args) => program::command(&args),
         Chore::Deb(args) => deb::command(&args),
         Chore::Rpm(args) => rpm::command(&args),
+        Chore::Image(args) => deploy::image(&args),
+        Chore::Manifests(args) => deploy::manifests(&args),
+        Chore::Sbom(args) => sbom::command(&args),
         Chore::Packages => packages::install().map(|()| ExitCode::SUCCESS),
     }
 }

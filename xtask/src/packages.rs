@@ -24,8 +24,10 @@ const PACKAGES: &[&str] = &[
     "mandoc",
     "mmdebstrap",
     "numactl",
+    "openssl",
     "podman",
     "procps",
+    "python3-pip",
     "python3-psutil",
     "rpm",
     "runc",
@@ -76,6 +78,25 @@ pub(crate) fn install() -> Result<()> {
         quietly(apt_get(&[], INSTALL).args(&missing))?;
     }
     if qemu { install_qemu() } else { Ok(()) }
+}
+
+/// Installs some packages, as far as they are missing: those that only a build needs.
+///
+/// # Errors
+/// Without dpkg, without root, or when apt-get fails.
+pub(crate) fn ensure(packages: &[&str]) -> Result<()> {
+    let mut missing = Vec::new();
+    for package in packages {
+        if !installed(package)? {
+            missing.push(*package);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing from Debian, as they are missing: {}", missing.join(" "));
+    sh::run(&mut apt_get(&[], &["update", "-qq"]))?;
+    quietly(apt_get(&[], INSTALL).args(missing))
 }
 
 const INSTALL: &[&str] = &["install", "-qq", "--no-install-recommends"];

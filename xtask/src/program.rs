@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
@@ -37,7 +39,7 @@ impl Args {
 /// A build of `resview` that is linked statically.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// Where it is. The next build is put there too.
+    /// Where it is. The next build of the same version is put there too.
     pub(crate) path: PathBuf,
     /// Which version it says that it is.
     pub(crate) version: String,
@@ -74,11 +76,47 @@ fn check_version(version: &str) -> Result<()> {
     Ok(())
 }
 
+/// The variable in which a process is told to which [`run`] it belongs.
+pub(crate) const RUN: &str = "RESVIEW_RUN";
+
+/// The name of this run of the chores, which is one with those that it has started. It builds a version
+/// once.
+pub(crate) fn run() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let own = || format!("{} {}", std::process::id(), since.as_nanos());
+        std::env::var(RUN).unwrap_or_else(|_| own())
+    })
+}
+
 /// Builds a program of the workspace that needs no library at run time; returns its path.
 ///
 /// # Errors
 /// When it does not compile, or needs one all the same.
 pub(crate) fn static_build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
+    let all = repo::target()?.join("static");
+    let dir = all.join(version);
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    // cargo puts each version in the same place.
+    let _lock = repo::lock(&all)?;
+    let (kept, mark) = (dir.join(name), dir.join(format!("{name}.run")));
+    if std::fs::read_to_string(&mark).is_ok_and(|built_in| built_in == run()) {
+        return Ok(kept);
+    }
+    let built = build(package, name, version)?;
+    let part = dir.join(format!("{name}.part"));
+    let keep = || {
+        std::fs::copy(&built, &part)?;
+        // Whoever runs the one before goes on.
+        std::fs::rename(&part, &kept)?;
+        std::fs::write(&mark, run())
+    };
+    keep().with_context(|| format!("cannot copy the program to {}", kept.display()))?;
+    Ok(kept)
+}
+
+fn build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
     let host = host()?;
     // With --target, the flags are not those of build scripts and macros, which cannot be static.
     sh::run(

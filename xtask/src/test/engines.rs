@@ -28,7 +28,8 @@ const IN_CONTAINERS: &str = "dash,coreutils,grep,libc-bin,mawk,ncurses-base,proc
 const SUITE: &str = "bookworm";
 
 /// What is called for each engine, and last what calls it.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
+    super::COMMON,
     include_str!("engines/surroundings.sh"),
     include_str!("engines/docker.sh"),
     include_str!("engines/podman.sh"),
@@ -78,7 +79,10 @@ fn script() -> String {
 }
 
 /// The root of containers, as a tar archive; made first if it is not there yet.
-fn image(cache: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn image(cache: &Path) -> Result<PathBuf> {
     let image = cache.join("engines.tar");
     let _lock = repo::lock(cache)?;
     if !image.is_file() {
@@ -93,7 +97,10 @@ fn image(cache: &Path) -> Result<PathBuf> {
 }
 
 /// The folder with the engines of `suite`, made first if it is not there yet.
-fn root(cache: &Path, suite: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn root(cache: &Path, suite: &str) -> Result<PathBuf> {
     let _lock = repo::lock(cache)?;
     let dir = cache.join(format!("engines-{suite}"));
     if !dir.is_dir() {

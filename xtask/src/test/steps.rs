@@ -6,9 +6,10 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use testkit::{Layout, layout};
 
+use super::lanes::Lane;
 use super::live::Tee;
 use super::tally::Tally;
-use super::{Outcome, binaries, ci, dist, engines, fuzz, live, systemd};
+use super::{Outcome, binaries, ci, dist, engines, fuzz, kubernetes, live, systemd};
 use crate::vm::Machine;
 use crate::{packages, repo, rules, sh};
 
@@ -21,6 +22,8 @@ pub(crate) enum Step {
     Fmt,
     /// the house rules: file lengths, unsafe code, who depends on whom
     Rules,
+    /// what later steps need, compiled: the program linked statically in two versions, the fuzz targets
+    Build,
     /// clippy, warnings are errors
     Clippy,
     /// the documentation, warnings are errors
@@ -47,6 +50,16 @@ pub(crate) enum Step {
     Systemd252,
     /// not by default: the integration tests on cgroup v1 as systemd mounts it, kernel 6.1
     V1Vm,
+    /// not by default: the manifests, the webhook and the policy at a Kubernetes API server
+    Kubernetes,
+    /// not by default: the NRI plugin with containerd and runc of current releases, on this machine
+    Nri,
+    /// not by default: the same on pure cgroup v2, in a virtual machine
+    NriV2,
+    /// not by default: a whole Kubernetes node on this machine
+    Kubelet,
+    /// not by default: the same on pure cgroup v2, with the DaemonSet, in a virtual machine
+    KubeletV2,
 }
 
 impl Step {
@@ -64,7 +77,28 @@ impl Step {
 
     /// Whether it runs when no step is named.
     pub(crate) fn by_default(self) -> bool {
-        ![Self::V1Vm, Self::Systemd252, Self::EnginesTrixie, Self::EnginesForky].contains(&self)
+        let engines = [Self::EnginesTrixie, Self::EnginesForky];
+        let kubernetes = [Self::Kubernetes, Self::Nri, Self::NriV2, Self::Kubelet, Self::KubeletV2];
+        ![Self::V1Vm, Self::Systemd252].contains(&self)
+            && !engines.contains(&self)
+            && !kubernetes.contains(&self)
+    }
+
+    /// With whom it runs.
+    pub(super) fn lane(self) -> Lane {
+        match self {
+            Self::Packages | Self::Fmt | Self::Rules => Lane::First,
+            Self::Build | Self::Clippy | Self::Doc | Self::Dist => Lane::Quiet,
+            Self::Native | Self::V1 | Self::Fuzz => Lane::Main,
+            _ if self.is_virtual() => Lane::Main,
+            _ => Lane::Engines,
+        }
+    }
+
+    /// Whether it runs in a virtual machine.
+    pub(super) fn is_virtual(self) -> bool {
+        [Self::V2, Self::Systemd, Self::Systemd252, Self::V1Vm, Self::NriV2, Self::KubeletV2]
+            .contains(&self)
     }
 
     /// Runs it.
@@ -76,6 +110,7 @@ impl Step {
             Self::Packages => install_packages(),
             Self::Fmt => check(repo::cargo().args(["fmt", "--all", "--check"])),
             Self::Rules => rules(),
+            Self::Build => build(),
             Self::Clippy => check(
                 repo::cargo()
                     .args(["clippy", "--workspace", "--all-targets", "--quiet"])
@@ -101,6 +136,11 @@ impl Step {
                 cgroup: "v1".to_owned(),
                 ..Machine::for_tests()
             }),
+            Self::Kubernetes => with_kubernetes(kubernetes::control_plane),
+            Self::Nri => with_kubernetes(kubernetes::nri),
+            Self::NriV2 => virtual_kubernetes(kubernetes::nri_v2),
+            Self::KubeletV2 => virtual_kubernetes(kubernetes::kubelet_v2),
+            Self::Kubelet => with_kubernetes(kubernetes::kubelet),
         }
     }
 }
@@ -134,6 +174,12 @@ fn rules() -> Result<Outcome> {
         return Ok(Outcome::Ran(Tally::default()));
     }
     bail!("house rules are broken:\n  {}", broken.join("\n  "))
+}
+
+fn build() -> Result<Outcome> {
+    systemd::programs()?;
+    fuzz::build()?;
+    Ok(Outcome::Ran(Tally::default()))
 }
 
 fn native() -> Result<Outcome> {
@@ -175,6 +221,23 @@ fn with_engines(suite: Option<&str>) -> Result<Outcome> {
     match missing(&engines::PROGRAMS) {
         Some(reason) => Ok(Outcome::Skipped(reason)),
         None => engines::run(suite),
+    }
+}
+
+fn with_kubernetes(run: fn() -> Result<Outcome>) -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("namespaces need root".to_owned()));
+    }
+    match missing(&kubernetes::PROGRAMS) {
+        Some(reason) => Ok(Outcome::Skipped(reason)),
+        None => run(),
+    }
+}
+
+fn virtual_kubernetes(run: fn() -> Result<Outcome>) -> Result<Outcome> {
+    match no_machine() {
+        Some(reason) => Ok(Outcome::Skipped(reason)),
+        None => with_kubernetes(run),
     }
 }
 

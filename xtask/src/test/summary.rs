@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use super::tally::Tally;
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Verdict {
     /// All is well.
     Passed,
@@ -16,7 +18,7 @@ pub(crate) enum Verdict {
 }
 
 /// One line of the table.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// The step's name.
     pub(crate) name: String,
@@ -26,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) tally: Tally,
     /// How long it took.
     pub(crate) seconds: f64,
+    /// How busy all CPUs were meanwhile, 0 to 1, whoever kept them so.
+    pub(crate) busy: f64,
 }
 
 impl Report {
@@ -45,9 +49,9 @@ impl Report {
     }
 }
 
-/// The summary of all steps; its last line is `N passed, N failed, N skipped`.
-pub(crate) fn text(reports: &[Report]) -> String {
-    let mut text = "\nstep        result     passed   failed  skipped  seconds\n".to_owned();
+/// The summary of all steps, which took `seconds`; its last line is `N passed, N failed, N skipped`.
+pub(crate) fn text(reports: &[Report], seconds: f64) -> String {
+    let mut text = "\nstep        result     passed   failed  skipped  seconds  busy\n".to_owned();
     let mut sum = (0, 0, 0);
     for report in reports {
         let (passed, failed, skipped) = report.counts();
@@ -58,12 +62,14 @@ pub(crate) fn text(reports: &[Report]) -> String {
         };
         let _ = writeln!(
             text,
-            "{:<11} {verdict:<8} {passed:>8} {failed:>8} {skipped:>8} {:>8.1}",
-            report.name, report.seconds
+            "{:<11} {verdict:<8} {passed:>8} {failed:>8} {skipped:>8} {:>8.1} {:>4.0}%",
+            report.name,
+            report.seconds,
+            report.busy * 100.0
         );
         sum = (sum.0 + passed, sum.1 + failed, sum.2 + skipped);
     }
-    text.push('\n');
+    let _ = writeln!(text, "all{:>52.1}\n", seconds);
     for report in reports {
         for line in reasons(report) {
             let _ = writeln!(text, "{line}");
@@ -93,7 +99,7 @@ mod tests {
     use super::*;
 
     fn report(verdict: Verdict, tally: Tally) -> Report {
-        Report { name: "test".to_owned(), verdict, tally, seconds: 1.0 }
+        Report { name: "test".to_owned(), verdict, tally, seconds: 1.0, busy: 0.5 }
     }
 
     #[test]
@@ -102,7 +108,7 @@ mod tests {
         let broken = report(Verdict::Failed("does not compile".to_owned()), Tally::default());
         let skipped = report(Verdict::Skipped("not root".to_owned()), Tally::default());
         assert!(passed.is_good() && skipped.is_good() && !broken.is_good());
-        let text = text(&[passed, broken, skipped]);
+        let text = text(&[passed, broken, skipped], 3.5);
         assert!(text.ends_with("\n3 passed, 1 failed, 1 skipped\n"), "{text}");
         assert!(text.contains("\nSKIPPED test: not root\n"), "{text}");
     }

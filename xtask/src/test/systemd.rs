@@ -28,10 +28,11 @@ const CPUS: u32 = 2;
 const BEGIN: &str = "the guest begins";
 
 /// What runs in the guest, in this order.
-const SCRIPTS: [&str; 4] = [
+const SCRIPTS: [&str; 5] = [
     include_str!("systemd/readers.sh"),
     include_str!("systemd/service.sh"),
     include_str!("systemd/clock.sh"),
+    include_str!("systemd/node.sh"),
     include_str!("systemd/run.sh"),
 ];
 
@@ -41,16 +42,14 @@ const SCRIPTS: [&str; 4] = [
 /// When something does not build, or the guest ends before its last check.
 pub(super) fn run(suite: &str) -> Result<Outcome> {
     let dir = tempfile::Builder::new().prefix("systemd-").tempdir_in(repo::cache()?)?;
-    let mut files = Vec::new();
-    for (version, name) in VERSIONS.into_iter().zip(["a.deb", "b.deb"]) {
-        let program = Program::build(version)?;
-        if version == VERSIONS[0] {
-            let package = deb::build(Package::Lxcfs, &program, dir.path())?;
-            files.push(moved(&package, "lxcfs.deb")?);
-        }
-        files.push(moved(&deb::build(Package::Resview, &program, dir.path())?, name)?);
-    }
-    files.push(static_build("testkit", "reader", VERSIONS[0])?);
+    let ([older, newer], reader) = programs()?;
+    let package = |of, program, name| moved(&deb::build(of, program, dir.path())?, name);
+    let mut files = vec![
+        package(Package::Lxcfs, &older, "lxcfs.deb")?,
+        package(Package::Resview, &older, "a.deb")?,
+        package(Package::Resview, &newer, "b.deb")?,
+        reader,
+    ];
     let container = dir.path().join("container.sh");
     std::fs::write(&container, include_str!("systemd/container.sh"))?;
     files.push(container);
@@ -68,6 +67,16 @@ pub(super) fn run(suite: &str) -> Result<Outcome> {
         bail!("the guest did not come to its end: see the output above");
     }
     Ok(Outcome::Ran(tally))
+}
+
+/// Both versions of the program, and the one that reads in containers.
+///
+/// # Errors
+/// When something does not compile.
+pub(super) fn programs() -> Result<([Program; 2], PathBuf)> {
+    let reader = static_build("testkit", "reader", VERSIONS[0])?;
+    let [older, newer] = VERSIONS;
+    Ok(([Program::build(older)?, Program::build(newer)?], reader))
 }
 
 fn moved(from: &Path, name: &str) -> Result<PathBuf> {

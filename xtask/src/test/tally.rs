@@ -1,7 +1,9 @@
 //! What libtest and the tests themselves said: counts, names of what failed, reasons for skips.
 
+use serde::{Deserialize, Serialize};
+
 /// The results of the tests of one step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     /// Tests that ran and passed.
     pub(crate) passed: u64,

@@ -69,6 +69,8 @@ check containers_run_on [ "$(init_of slotted) $(init_of bound)" = "$inits" ]
 check package_is_purged dpkg -P resview
 check nothing_is_left nothing_left
 
+check_node
+
 if [ $failed -gt 0 ]; then
     journalctl --no-pager -u resview -n 100
 fi

@@ -1,0 +1,3 @@
+node_down() { :; }
+{ enter_own_cgroup && control_plane_up; } || fail
+"$@"

@@ -1,0 +1,3 @@
+node_down() { kubelet_down; containerd_down; }
+{ enter_own_cgroup && node_folders && control_plane_up && scheduler_up && containerd_up && kubelet_up; } || fail
+"$@"

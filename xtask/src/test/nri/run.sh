@@ -1,0 +1,38 @@
+# The checks with pods by containerd alone.
+take_down() {
+    end_program nri
+    end_program second
+    containerd_down
+}
+# crun beside runc, and a name that stands for another kernel. A crun may be older than the specification that
+# containerd writes, and refuse it for its number alone; and it refuses to run beside a cgroup2 that is mounted
+# where version 1 is in use.
+crun_up() {
+    local mounted
+    mounted=$(awk '$3 == "cgroup" { v1 = 1 } $3 == "cgroup2" { v2 = $2 } END { if (v1) print v2 }' /proc/mounts)
+    cat >"$work/bin/crun" <<END && chmod +x "$work/bin/crun"
+#!/bin/sh
+bundle=\$(printf '%s\n' "\$@" | sed -n '/^--bundle\$/ { n; p }')
+[ -z "\$bundle" ] || sed -i 's/"ociVersion":"[^"]*"/"ociVersion":"1.0.2"/' "\$bundle/config.json"
+exec unshare --mount --propagation private sh -c '${mounted:+umount $mounted &&} exec "\$@"' - $(command -v crun) "\$@"
+END
+}
+# A machine may be so busy that what takes milliseconds takes seconds.
+wait=(--nri-wait 30s)
+patience="[plugins.'io.containerd.nri.v1.nri']
+  plugin_request_timeout = '60s'"
+CONTAINERD_CONFIG="[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.crun]
+  runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.crun.options]
+  BinaryName = '$work/bin/crun'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kata-none]
+  runtime_type = 'io.containerd.runc.v2'
+$patience"
+start_containerd() { node_folders && network_up && crun_up && containerd_up; }
+start_plugin() { daemon_up && plugin_up; }
+
+set_up start_containerd
+check plugin starts start_plugin
+kinds
+restarts
+for folder in "${@:3}"; do older_checks "$folder"; done

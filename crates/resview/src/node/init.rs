@@ -15,7 +15,7 @@ use super::{files, unit};
 /// Whether the host has systemd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HasSystemd {
-    /// If its socket is there
+    /// If the socket of the system bus is there
     #[default]
     Auto,
     /// Yes
@@ -42,13 +42,13 @@ impl Init {
     /// # Errors
     /// systemd is wanted and not there.
     pub(crate) fn find(place: &Place, wanted: HasSystemd, cgroup: &str) -> anyhow::Result<Self> {
-        let socket = place.systemd_socket();
+        let socket = place.bus();
         match (wanted, socket.exists()) {
             (HasSystemd::No, _) | (HasSystemd::Auto, false) => {
                 Ok(Self::Bare { cgroup: cgroup.to_owned() })
             }
             (HasSystemd::Yes, false) => {
-                bail!("{} is not there: the host's /run/systemd has to be", socket.display())
+                bail!("{} is not there: the host's /run/dbus has to be mounted", socket.display())
             }
             (_, true) => Ok(Self::Systemd(Systemd::new(&socket)?)),
         }
@@ -62,8 +62,10 @@ impl Init {
         if let Self::Systemd(systemd) = self
             && let Some(fragment) = systemd.unit(UNIT)?.fragment
         {
-            let present = files::read(&place.here(&place.unit()))?.unwrap_or_default();
-            let is_ours = fragment == place.unit() && present.starts_with(unit::MARK.as_bytes());
+            // One that somebody has deleted is still ours to put back.
+            let present = files::read(&place.here(&place.unit()))?;
+            let is_marked = present.is_none_or(|text| text.starts_with(unit::MARK.as_bytes()));
+            let is_ours = fragment == place.unit() && is_marked;
             return Ok((!is_ours).then(|| format!("the unit {} is", fragment.display())));
         }
         // Nobody's unit: somebody may have started it by hand.
@@ -203,7 +205,7 @@ mod tests {
         let (place, init) = bare(dir.path());
         assert!(matches!(init, Init::Bare { .. }));
         let error = Init::find(&place, HasSystemd::Yes, "").unwrap_err().to_string();
-        assert!(error.contains("/run/systemd/private"), "{error}");
+        assert!(error.contains("/run/dbus/"), "{error}");
     }
 
     #[test]

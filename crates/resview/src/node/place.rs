@@ -60,9 +60,9 @@ impl Place {
         Path::new(UNIT_DIR).join(UNIT)
     }
 
-    /// systemd's own socket, by our path.
-    pub(crate) fn systemd_socket(&self) -> PathBuf {
-        self.here(Path::new("/run/systemd/private"))
+    /// The socket of the system bus, by our path.
+    pub(crate) fn bus(&self) -> PathBuf {
+        self.here(Path::new("/run/dbus/system_bus_socket"))
     }
 
     /// The policy's file, by our path.
@@ -100,7 +100,7 @@ mod tests {
         let place = Place::new(Path::new("/host"), Path::new("/opt/resview"));
         assert_eq!(place.program(), Path::new("/opt/resview/resview"));
         assert_eq!(place.here(&place.program()), Path::new("/host/opt/resview/resview"));
-        assert_eq!(place.systemd_socket(), Path::new("/host/run/systemd/private"));
+        assert_eq!(place.bus(), Path::new("/host/run/dbus/system_bus_socket"));
         assert_eq!(place.control(), Path::new("/host/run/resview/var-lib-resview"));
         assert_eq!(place.agent(), Path::new("/host/run/resview/resview.sock"));
         assert!(!place.is_here());

@@ -1,4 +1,5 @@
-//! The host's systemd, over its own socket: root's way to it, which needs no bus.
+//! The host's systemd, over the system bus. It has a socket of its own as well, for root, but names
+//! itself in its answers there in a way that zbus refuses.
 
 use std::fmt;
 use std::os::unix::net::UnixStream;
@@ -229,10 +230,11 @@ impl Systemd {
     where
         B: serde::Serialize + DynamicType,
     {
-        let socket = UnixStream::connect(&self.socket)
-            .with_context(|| format!("cannot connect to systemd at {}", self.socket.display()))?;
+        let socket = UnixStream::connect(&self.socket).with_context(|| {
+            format!("cannot connect to the system bus at {}", self.socket.display())
+        })?;
         let answer = self.runtime.block_on(async {
-            let builder = Builder::unix_stream(socket).p2p().method_timeout(PATIENCE);
+            let builder = Builder::unix_stream(socket).method_timeout(PATIENCE);
             let connection = tokio::time::timeout(PATIENCE, builder.build()).await;
             let connection = connection.context("systemd does not answer")??;
             let destination = Some(DESTINATION);
@@ -270,8 +272,8 @@ mod tests {
 
     #[test]
     fn a_missing_socket_is_named() {
-        let systemd = Systemd::new(Path::new("/none/private")).unwrap();
+        let systemd = Systemd::new(Path::new("/none/bus")).unwrap();
         let error = format!("{:#}", systemd.version().unwrap_err());
-        assert!(error.contains("/none/private"), "{error}");
+        assert!(error.contains("/none/bus"), "{error}");
     }
 }

@@ -8,6 +8,8 @@ install_checks() {
 chart_on_node() { # VALUE…
     local value options=()
     for value in "$@"; do options+=(--set "$value"); done
+    # A virtual machine has no disk: what the pod writes stays in memory, for which it is charged.
+    options+=(--set node.resources.limits.memory=256Mi)
     # The daemon's cgroup is beside this script's, which it is not to end with.
     within helm upgrade --install resview "$root/deploy/helm/resview" --namespace resview --create-namespace \
         --set node.systemd=false --set image.pullPolicy=Never --set "image.tag=$(tag_of "$program_image")" \
@@ -21,8 +23,9 @@ chart_is_installed_on_node() {
 }
 node_pods_are_ready() {
     within kubectl rollout status daemonset/resview-node --namespace resview --timeout=240s && return
-    kubectl describe pods --namespace resview | tail -n 12
-    kubectl logs --namespace resview daemonset/resview-node --tail=15
+    kubectl describe pods --namespace resview | grep -A 5 -e 'Last State' -e ^Events
+    kubectl logs --namespace resview daemonset/resview-node --previous --tail=10
+    kubectl logs --namespace resview daemonset/resview-node --tail=10
     return 1
 }
 is_a_plugin() { /opt/resview/resview status 2>/dev/null | grep -qi nri; }

@@ -6,10 +6,10 @@ pod_folders="/opt/resview /etc/resview /etc/systemd/system /run/resview"
 
 begin_pod() { # NAME PROGRAM OPTION…
     local name=$1 program=$2 folder root=$pods/$1
-    local properties=(-p "RootDirectory=$root" -p MountAPIVFS=yes -p BindReadOnlyPaths=/run/systemd:/host/run/systemd)
+    local properties=(-p "RootDirectory=$root" -p MountAPIVFS=yes -p BindReadOnlyPaths=/run/dbus:/host/run/dbus)
     shift 2
     rm -rf "$root"
-    mkdir -p "$root"/{proc,dev,sys,tmp,config,host/run/systemd}
+    mkdir -p "$root"/{proc,dev,sys,tmp,config,host/run/dbus}
     for folder in $pod_folders; do
         # As the kubelet does for DirectoryOrCreate.
         mkdir -p "$folder" "$root/host$folder"

@@ -30,8 +30,13 @@ node_pods_are_ready() {
 }
 is_a_plugin() { /opt/resview/resview status 2>/dev/null | grep -qi nri; }
 daemon_is_outside() { # The kubelet ends a pod by its cgroup.
-    local pids
-    pids=$(cat "$(hierarchies | head -n 1)/$place-daemon/cgroup.procs") && [ -n "$pids" ]
+    local process found=
+    for process in /proc/[0-9]*; do
+        [ "$(readlink "$process/exe")" = /opt/resview/resview ] || continue
+        found=yes
+        not grep kubepods "$process/cgroup" || return
+    done
+    [ -n "$found" ]
 }
 
 reader_checks() {

@@ -58,25 +58,39 @@ fn layout_of(hierarchies: &[Hierarchy]) -> Layout {
 const V1_CONTROLLERS: &[&str] =
     &["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids"];
 
-fn parse(mountinfo: &str) -> Vec<Hierarchy> {
-    let mut hierarchies: Vec<Hierarchy> = Vec::new();
-    for line in mountinfo.lines() {
-        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
+/// Where hierarchies are mounted, those without a controller (`name=systemd`) included: processes
+/// are moved there too.
+///
+/// # Panics
+/// Where `/proc` is not mounted.
+#[must_use]
+pub fn cgroup_mounts() -> Vec<PathBuf> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").expect("reading mountinfo");
+    mounts(&mountinfo).map(|(path, ..)| path.into()).collect()
+}
+
+/// Mount point, type and options of each hierarchy.
+fn mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    mountinfo.lines().filter_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
         let mount: Vec<&str> = mount.split(' ').collect();
         let filesystem: Vec<&str> = filesystem.split(' ').collect();
         // A bind of a sub-tree is not the hierarchy.
-        let (&[_, _, _, "/", path, ..], &[kind, _, options]) = (&mount[..], &filesystem[..]) else {
-            continue;
-        };
-        let controllers: Vec<String> = match kind {
-            "cgroup2" => Vec::new(),
-            "cgroup" => {
-                let names = options.split(',').filter(|name| V1_CONTROLLERS.contains(name));
-                names.map(str::to_owned).collect()
+        match (&mount[..], &filesystem[..]) {
+            (&[_, _, _, "/", path, ..], &[kind @ ("cgroup" | "cgroup2"), _, options]) => {
+                Some((path, kind, options))
             }
-            _ => continue,
-        };
+            _ => None,
+        }
+    })
+}
+
+fn parse(mountinfo: &str) -> Vec<Hierarchy> {
+    let mut hierarchies: Vec<Hierarchy> = Vec::new();
+    for (path, kind, options) in mounts(mountinfo) {
         let v2 = kind == "cgroup2";
+        let names = options.split(',').filter(|name| !v2 && V1_CONTROLLERS.contains(name));
+        let controllers: Vec<String> = names.map(str::to_owned).collect();
         let known = |other: &Hierarchy| other.v2 == v2 && other.controllers == controllers;
         if (v2 || !controllers.is_empty()) && !hierarchies.iter().any(known) {
             hierarchies.push(Hierarchy { mount: path.into(), controllers, v2 });
@@ -101,5 +115,6 @@ mod tests {
         assert_eq!(layout_of(&parse(&format!("{v1}{v2}"))), Layout::Hybrid);
         assert_eq!(parse(v1)[0].controllers, ["cpu", "cpuacct"]);
         assert_eq!((parse(v1).len(), parse(v2).len()), (1, 1));
+        assert_eq!(mounts(v1).count(), 2);
     }
 }

@@ -17,6 +17,6 @@ mod skip;
 pub use cgroup::TestCgroup;
 pub use fixtures::{fixture, fixtures_dir, hosts};
 pub use idmap::{UserNamespace, fuse_has_idmap};
-pub use layout::{Hierarchy, Layout, hierarchies, layout};
+pub use layout::{Hierarchy, Layout, cgroup_mounts, hierarchies, layout};
 pub use mounts::mounts_of;
 pub use skip::{figures, need_command, need_fuse, need_root, skip};

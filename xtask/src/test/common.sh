@@ -30,6 +30,16 @@ print_table() {
     done
     printf '\n\n'
 }
+# In libtest's form, the logs where something failed; the status is that of the whole.
+conclude() { # COMMAND_THAT_PRINTS_LOGS…
+    local word=ok
+    if [ $failed -gt 0 ]; then
+        word=FAILED
+        "$@"
+    fi
+    echo "test result: $word. $passed passed; $failed failed; 0 ignored"
+    [ $failed = 0 ]
+}
 
 not() { ! "$@"; }
 # Nothing here may hang the tests; it only bounds.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use control::Client;
 use rustix::process::{Pid as Process, Signal, kill_process};
 use serde_json::{Value, json};
-use testkit::{Layout, hierarchies, layout};
+use testkit::{Layout, cgroup_mounts, hierarchies, layout};
 
 use crate::common::{RESVIEW, eventually, seen_by};
 
@@ -214,7 +214,7 @@ impl Drop for Host {
         let _ = self.init.kill();
         let _ = self.init.wait();
         let dirs = || {
-            let mounts = hierarchies().into_iter().map(|hierarchy| hierarchy.mount);
+            let mounts = cgroup_mounts().into_iter();
             mounts.flat_map(|mount| names.each_ref().map(|name| mount.join(name)))
         };
         // A moment, until those that were killed have left.

@@ -139,9 +139,4 @@ for engine in "${engines[@]}"; do without_the_daemon; done
 for engine in "${engines[@]}"; do uninstalled; done
 
 print_table
-if [ $failed -gt 0 ]; then
-    tail -n 30 "$work"/*.log
-fi
-[ $failed = 0 ] && word=ok || word=FAILED
-echo "test result: $word. $passed passed; $failed failed; 0 ignored"
-[ $failed = 0 ]
+conclude tail -n 30 "$work"/*.log

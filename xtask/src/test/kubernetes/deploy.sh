@@ -122,17 +122,21 @@ policy_checks() {
     kubectl create namespace deploy >/dev/null
     wait_for kubectl get serviceaccount default --namespace deploy >/dev/null 2>&1
     check policy is_in_force policy_is_in_force
-    check policy gives_all_kinds_of_containers_the_view all_containers
-    check policy keeps_what_is_the_users users_own_stays
-    check policy changes_nothing_twice a_second_time
-    check policy leaves_out_what_is_in_the_way in_the_way
-    check policy leaves_alone_what_it_has_to left_alone
-    check policy asks_in_order precedence
-    check policy takes_files_away_on_request files_by_annotation
+    pod_checks policy
     check policy gives_ephemeral_containers_the_view ephemeral
     check policy does_not_run_into_pod_security baseline
     check policy is_taken_away policy_is_taken_away
     kubectl delete namespace deploy --wait=false >/dev/null
+}
+# What is made of pods is the same, whoever does it.
+pod_checks() { # WAY
+    check "$1" gives_all_kinds_of_containers_the_view all_containers
+    check "$1" keeps_what_is_the_users users_own_stays
+    check "$1" changes_nothing_twice a_second_time
+    check "$1" leaves_out_what_is_in_the_way in_the_way
+    check "$1" leaves_alone_what_it_has_to left_alone
+    check "$1" asks_in_order precedence
+    check "$1" takes_files_away_on_request files_by_annotation
 }
 policy_is_in_force() { # VALUE…
     helm template resview "$chart" --namespace resview --kube-version "$(server_version)" --set injection=policy \

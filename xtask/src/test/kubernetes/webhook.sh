@@ -12,13 +12,7 @@ webhook_checks() {
     check webhook replicas_share_a_certificate one_certificate
     check webhook is_trusted_for_its_service_by_openssl openssl_trusts
     check webhook mutates_what_is_created created_for_real
-    check webhook gives_all_kinds_of_containers_the_view all_containers
-    check webhook keeps_what_is_the_users users_own_stays
-    check webhook changes_nothing_twice a_second_time
-    check webhook leaves_out_what_is_in_the_way in_the_way
-    check webhook leaves_alone_what_it_has_to left_alone
-    check webhook asks_in_order precedence
-    check webhook takes_files_away_on_request files_by_annotation
+    pod_checks webhook
     check webhook gives_ephemeral_containers_the_view ephemeral_by_webhook
     check webhook leaves_alone_who_may_have_no_volumes_of_the_host restricted_by_label
     check webhook reads_its_policy_again policy_changes

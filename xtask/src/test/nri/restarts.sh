@@ -16,7 +16,7 @@ plugin_up() {
 plugin_down() { end_program nri "${1:-KILL}"; }
 # The plugin itself, and no one before it.
 registered() { # NAME
-    resview status --json | jq -e --argjson pid "$(cat "$work/$1.pid")" '.nri.pid == $pid' >/dev/null
+    [ "$(resview status --json | jq .nri.pid)" = "$(cat "$work/$1.pid")" ]
 }
 daemon_up() { # [OPTION…]
     begin_program resview resview daemon "$@" && wait_while resview within resview status >/dev/null
@@ -91,7 +91,7 @@ in_the_daemon() {
     plugin_down && end_program resview TERM && daemon_up --nri "${wait[@]}" && wait_for in_the_agent &&
         gives_the_view && with_a_pod before over_the_agents_death
 }
-in_the_agent() { resview status --json | jq -e .nri.pid >/dev/null; }
+in_the_agent() { [ "$(resview status --json | jq '.nri.pid > 0')" = true ]; }
 # It is started again, and its plugin with it.
 over_the_agents_death() {
     kill -KILL "$(resview status --json | jq .nri.pid)" && with_a_pod later ends_up_right later main &&

@@ -18,13 +18,17 @@ begin_pod() { # NAME PROGRAM OPTION…
     # What asks over the socket has no process id that means anything here.
     [ "$(systemd_version)" -lt 257 ] || properties+=(-p PrivatePIDs=yes)
     cp "$program" "$root/resview"
+    before_pod=$(journalctl -q -n 1 --show-cursor | sed -n 's/^-- cursor: //p')
     echo '{"version":1,"default":"on"}' >"$root/config/policy.json"
     systemd-run --quiet --collect --unit "$name" "${properties[@]}" -p CapabilityBoundingSet= \
         -p NoNewPrivileges=yes -p PrivateNetwork=yes -p ReadOnlyPaths=/resview -p KillMode=control-group \
         /resview node --systemd yes --policy /config/policy.json --interval 500ms "$@"
 }
 is_active() { [ "$(show ActiveState)" = active ]; }
-pod_says() { journalctl -q -o cat --no-pager -u "$1" | grep -q -e "$2"; } # NAME WORDS
+# The pod that was begun last: the ones before it of the same name have said the same.
+pod_says() { # NAME WORDS
+    journalctl -q -o cat --no-pager -u "$1" --after-cursor="$before_pod" | grep -q -e "$2"
+}
 # As the kubelet does in the end.
 kill_pod() { # NAME
     systemctl kill -s KILL "$1" && wait_for not systemctl --quiet is-active "$1"

@@ -203,6 +203,7 @@ fn service_manager_that_reads_nothing_does_not_stop_the_supervisor() {
         }
         let worker = place.worker_pid();
         kill(worker, Signal::STOP);
+        until("all its threads have stopped", || common::has_stopped(worker));
         reader.reads_on();
         assert_ne!(place.worker_pid(), worker);
         // It hears of everything that counts when it reads again.

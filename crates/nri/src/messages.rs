@@ -90,7 +90,8 @@ pub struct Container {
     /// What is particular to Linux.
     #[prost(message, optional, tag = "11")]
     pub linux: Option<LinuxContainer>,
-    /// Its first process, in the host's pid namespace; 0 when there is none yet.
+    /// Its first process, in the host's pid namespace; 0 when there is none yet. CRI-O before 1.36
+    /// always says 0.
     #[prost(uint32, tag = "12")]
     pub pid: u32,
 }

@@ -27,8 +27,9 @@ pub trait Plugin: Send + Sync + 'static {
     /// A container that was there when the runtime was connected to, in any state.
     fn existing_container(&self, target: &Target);
 
-    /// The container's first process exists (`pid`), its namespaces and mounts are complete, and
-    /// the user's program has not begun: it does when this returns, or at the deadline.
+    /// The container's first process exists (`pid`, if the runtime tells), its namespaces and mounts
+    /// are complete, and the user's program has not begun: it does when this returns, or at the
+    /// deadline.
     fn start_container(&self, target: &Target);
 
     /// The container is about to be stopped. Also comes when creating or starting it has failed.

@@ -360,6 +360,23 @@ fn cri_o_is_known_by_its_bundle_or_its_cgroup_and_has_kubernetes_names() {
 }
 
 #[test]
+fn the_first_process_of_a_container_that_cri_o_tells_without_is_found_by_its_id() {
+    let machine = Machine::empty();
+    let state = |start_time: u32| format!(r#"{{"pid":65,"process-start-time":{start_time}}}"#);
+    machine
+        // It shares the pid namespace of another container.
+        .process(65, "/pods/a", "pid:[64]", "7")
+        .process(66, &format!("/pods/crio-{DB}"), "pid:[66]", "1")
+        .write(&format!("root/run/crun/{WEB}/status"), &state(50065))
+        .write(&format!("root/run/runc/{CACHE}/status"), &state(1));
+    let finder = machine.finder();
+    assert_eq!(finder.first_process(WEB), Some(65));
+    assert_eq!(finder.first_process(DB), Some(66), "its runtime keeps its state elsewhere");
+    assert_eq!(finder.first_process(CACHE), None, "its number is another's by now");
+    assert_eq!(finder.first_process(&format!("../crun/{WEB}")), None);
+}
+
+#[test]
 fn youki_is_known_by_its_cgroup() {
     let machine = Machine::empty();
     machine

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::go::Go;
-use super::versions::{COMPONENTS, Component, KUBERNETES_MODULE, Needs, Program};
+use super::versions::{COMPONENTS, Component, KUBERNETES_MODULE, Language, Needs, Program};
 use crate::{packages, repo, sh};
 
 /// The folders that have all programs for `needs`, after building those that are missing.
@@ -44,21 +44,35 @@ fn missing(component: &Component, needs: Needs, folder: &Path) -> Vec<&'static P
 
 /// Builds some programs of a module, in a module made for it, which requires nothing else.
 fn build(go: &Go, component: &Component, programs: &[&Program], folder: &Path) -> Result<()> {
-    if let Some(library) = component.library {
-        packages::ensure(&["gcc", "libc6-dev", library])?;
+    match component.language {
+        Language::Go => {}
+        Language::GoAndC(library) => packages::ensure(&["gcc", "libc6-dev", library])?,
+        Language::C => packages::ensure(&["gcc", "libc6-dev"])?,
     }
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let dir = tempfile::Builder::new().prefix("go-").tempdir()?;
     let mut module = module_text(component);
     write_module(dir.path(), &module)?;
+    let sources = fetch_module(go, component, dir.path())?;
     if component.module == KUBERNETES_MODULE {
-        module.push_str(&replacements(&own_module(go, component, dir.path())?, component.version)?);
+        let own = sources.join("go.mod");
+        let own = std::fs::read_to_string(&own)
+            .with_context(|| format!("cannot read {}", own.display()))?;
+        module.push_str(&replacements(&own, component.version)?);
         write_module(dir.path(), &module)?;
     }
+    take_sums(&sources, dir.path())?;
     for program in programs {
         let begin = Instant::now();
         println!("building {} {} of {}", program.name, component.version, component.module);
-        compile(go, component, program, dir.path(), folder)?;
+        // What was interrupted must not be taken for a program.
+        let part = folder.join(format!("{}.part", program.name));
+        match component.language {
+            Language::C => compile_c(&sources.join(program.package), &part)?,
+            _ => compile(go, component, program, dir.path(), &part)?,
+        }
+        std::fs::rename(&part, folder.join(program.name))
+            .with_context(|| format!("cannot move {}", part.display()))?;
         println!("built {} in {:.0} s", program.name, begin.elapsed().as_secs_f64());
     }
     Ok(())
@@ -69,18 +83,20 @@ fn compile(
     component: &Component,
     program: &Program,
     dir: &Path,
-    folder: &Path,
+    part: &Path,
 ) -> Result<()> {
-    // What was interrupted must not be taken for a program.
-    let part = folder.join(format!("{}.part", program.name));
     let mut command = go.command(dir);
     command.args(["build", "-trimpath", "-tags", component.tags]);
-    command.arg("-ldflags").arg(component.linker_flags()).arg("-o").arg(&part);
+    command.arg("-ldflags").arg(component.linker_flags()).arg("-o").arg(part);
     command.arg(Path::new(component.module).join(program.package));
-    command.env("CGO_ENABLED", if component.library.is_some() { "1" } else { "0" });
-    quietly(&mut command)?;
-    std::fs::rename(&part, folder.join(program.name))
-        .with_context(|| format!("cannot move {}", part.display()))
+    command.env("CGO_ENABLED", if component.language == Language::Go { "0" } else { "1" });
+    quietly(&mut command)
+}
+
+/// All sources of a folder make one program.
+fn compile_c(sources: &Path, part: &Path) -> Result<()> {
+    let script = "gcc -std=c99 -O2 -static -s -o \"$1\" \"$2\"/*.c";
+    sh::run(&mut sh::script(script, &[part.as_os_str(), sources.as_os_str()]))
 }
 
 /// Go says what it downloads, a line for each module: shown only if something is wrong.
@@ -107,13 +123,20 @@ fn write_module(dir: &Path, text: &str) -> Result<()> {
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The `go.mod` of the component itself, after fetching it.
-fn own_module(go: &Go, component: &Component, dir: &Path) -> Result<String> {
+/// Fetches the module; where its sources are then.
+fn fetch_module(go: &Go, component: &Component, dir: &Path) -> Result<PathBuf> {
     let name = format!("{}@v{}", component.module, component.version);
     let answer = sh::output(go.command(dir).args(["mod", "download", "-json", &name]))?;
     let answer: Value = serde_json::from_str(&answer).context("the answer of go is no JSON")?;
-    let path = answer["GoMod"].as_str().with_context(|| format!("go did not fetch {name}"))?;
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+    answer["Dir"].as_str().map(PathBuf::from).with_context(|| format!("go did not fetch {name}"))
+}
+
+/// What the module says of the content of those that it is built from: not each is in the database
+/// where Go would ask for its sum.
+fn take_sums(sources: &Path, dir: &Path) -> Result<()> {
+    let (from, to) = (sources.join("go.sum"), dir.join("go.sum"));
+    let sums = std::fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    std::fs::write(&to, sums).with_context(|| format!("cannot write {}", to.display()))
 }
 
 /// Kubernetes finds its sibling modules in folders of its repository, which are not part of the module. They

@@ -20,9 +20,10 @@ node_folders() {
         mount -t overlay -o "lowerdir=/$dir,upperdir=$work/over/$dir/upper,workdir=$work/over/$dir/work" overlay "/$dir" ||
             return
     done
-    mkdir -p /run/lock /etc/cni /var/lib/resview && mount -t tmpfs tmpfs /etc/cni && mkdir /etc/cni/net.d || return
-    printf '%s\n' "runtime-endpoint: unix://$CONTAINERD_ADDRESS" "image-endpoint: unix://$CONTAINERD_ADDRESS" \
-        'timeout: 60' >/etc/crictl.yaml
+    mkdir -p /run/lock /etc/cni /var/lib/resview && mount -t tmpfs tmpfs /etc/cni && mkdir /etc/cni/net.d
+}
+crictl_asks() { # ADDRESS
+    printf '%s\n' "runtime-endpoint: unix://$1" "image-endpoint: unix://$1" 'timeout: 60' >/etc/crictl.yaml
 }
 
 # Pods in a network of their own, each with a pair of interfaces.
@@ -46,7 +47,7 @@ version = 3
   bin_dirs = ["$(dirname "$(command -v host-local)")"]
 ${CONTAINERD_CONFIG-}
 END
-    pod_network && begin_containerd && import_images
+    pod_network && crictl_asks "$CONTAINERD_ADDRESS" && begin_containerd && import_images ctr image import --local
 }
 begin_containerd() {
     begin_program containerd containerd --config /etc/containerd/config.toml
@@ -59,25 +60,25 @@ containerd_down() {
     end_program containerd TERM
 }
 
-import_images() {
+import_images() { # COMMAND… that takes an archive
     mkdir -p "$work/pause/bin" && cp "$(command -v busybox)" "$work/pause/bin/pause" || return
     ln -sf pause "$work/pause/bin/sleep" && tar -C "$work/pause" -cf "$work/pause.tar" . || return
-    import_image "$pause_name" "$work/pause.tar" '"/bin/sleep","2147483647"' &&
-        import_image "$image_name" "$image" '"/bin/sh"'
+    import_image "$pause_name" "$work/pause.tar" '"/bin/sleep","2147483647"' "$@" &&
+        import_image "$image_name" "$image" '"/bin/sh"' "$@"
 }
 # An image of one layer, as `docker save` makes it.
-import_image() { # NAME ARCHIVE COMMAND
+import_image() { # NAME ARCHIVE COMMAND COMMAND…
     local digest dir=$work/import
     rm -rf "$dir" && mkdir "$dir" && ln -s "$(readlink -f "$2")" "$dir/layer.tar" || return
     digest=$(sha256sum "$2" | cut -d ' ' -f 1) || return
     cat >"$dir/config.json" <<END
-{"architecture":"$(architecture)","os":"linux","config":{"Cmd":[$3],
+{"architecture":"$(architecture)","os":"linux","config":{"Cmd":[$3],${stop_signal:+"\"StopSignal\":\"$stop_signal\","}
 "Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
 "rootfs":{"type":"layers","diff_ids":["sha256:$digest"]}}
 END
     echo "[{\"Config\":\"config.json\",\"RepoTags\":[\"$1\"],\"Layers\":[\"layer.tar\"]}]" >"$dir/manifest.json"
     tar -C "$dir" -chf "$dir/image.tar" manifest.json config.json layer.tar &&
-        ctr image import --local "$dir/image.tar" && rm -rf "$dir"
+        "${@:4}" "$dir/image.tar" && rm -rf "$dir"
 } >/dev/null
 architecture() { go_name "$(uname -m)"; }
 go_name() {

@@ -1,4 +1,4 @@
-# Pods by containerd alone, as a kubelet would ask for them, but without one. Comes after containerd.sh.
+# Pods by containerd or CRI-O alone, as a kubelet would ask for them, but without one. Comes after containerd.sh.
 #
 #   pod_begin POD [KEY=VALUE…]             a pod; prints nothing, and is known by its name from then on
 #   container_begin POD NAME [KEY=VALUE…] -- COMMAND…

@@ -14,12 +14,13 @@ use crate::{repo, test};
 pub(crate) const CONTROL_PLANE: &[&str] =
     &[include_str!("begin.sh"), test::COMMON, include_str!("control-plane.sh")];
 
-/// Those for pods by containerd alone.
+/// Those for pods by containerd or CRI-O alone.
 pub(crate) const CRI: &[&str] = &[
     include_str!("begin.sh"),
     test::COMMON,
     include_str!("control-plane.sh"),
     include_str!("containerd.sh"),
+    include_str!("crio.sh"),
     include_str!("cri.sh"),
 ];
 

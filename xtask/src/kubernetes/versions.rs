@@ -24,15 +24,23 @@ pub(super) struct Component {
     pub(super) variables: &'static [&'static str],
     /// Build tags, with commas between them.
     pub(super) tags: &'static str,
-    /// Whether it has C in it, and needs this library of Debian to link with.
-    pub(super) library: Option<&'static str>,
+    pub(super) language: Language,
+}
+
+/// What it is written in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    Go,
+    /// With C in it, which needs this library of Debian.
+    GoAndC(&'static str),
+    C,
 }
 
 /// A program of a module.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) name: &'static str,
-    /// The folder of its main package in the module.
+    /// The folder of its main package in the module, or of its sources in C.
     pub(super) package: &'static str,
     pub(super) needs: Needs,
 }
@@ -59,7 +67,7 @@ impl Component {
             flags.push_str(" -X ");
             flags.push_str(&variable);
         }
-        if self.library.is_some() {
+        if self.language != Language::Go {
             // The cache may be older than the machine's libraries.
             flags.push_str(" -linkmode external -extldflags -static");
         }
@@ -72,6 +80,11 @@ pub(super) const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
 
 const KUBERNETES: &str = "1.37.1";
 
+const CRI_O_MODULE: &str = "github.com/cri-o/cri-o";
+
+/// There is no later one to be had as a Go module.
+const CRI_O: &str = "1.34.0";
+
 /// Every module. The first ones are what a control plane waits for.
 pub(super) const COMPONENTS: &[Component] = &[
     Component {
@@ -81,7 +94,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         programs: &[Program { name: "etcd", package: "", needs: Needs::ControlPlane }],
         variables: &[],
         tags: "",
-        library: None,
+        language: Language::Go,
     },
     Component {
         name: "kubernetes",
@@ -111,7 +124,7 @@ pub(super) const COMPONENTS: &[Component] = &[
             "k8s.io/client-go/pkg/version.gitMinor=@MINOR@",
         ],
         tags: "",
-        library: None,
+        language: Language::Go,
     },
     Component {
         name: "helm",
@@ -124,7 +137,7 @@ pub(super) const COMPONENTS: &[Component] = &[
             "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=@MINOR@",
         ],
         tags: "",
-        library: None,
+        language: Language::Go,
     },
     Component {
         name: "containerd",
@@ -141,7 +154,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         ],
         variables: &["github.com/containerd/containerd/v2/version.Version=@V@"],
         tags: "no_btrfs,no_devmapper,no_zfs",
-        library: None,
+        language: Language::Go,
     },
     Component {
         name: "runc",
@@ -150,7 +163,26 @@ pub(super) const COMPONENTS: &[Component] = &[
         programs: &[Program { name: "runc", package: "", needs: Needs::Cri }],
         variables: &["main.version=@V@"],
         tags: "seccomp,netgo,osusergo",
-        library: Some("libseccomp-dev"),
+        language: Language::GoAndC("libseccomp-dev"),
+    },
+    Component {
+        name: "cri-o",
+        module: CRI_O_MODULE,
+        version: CRI_O,
+        programs: &[Program { name: "crio", package: "cmd/crio", needs: Needs::Cri }],
+        variables: &[],
+        tags: "seccomp,netgo,osusergo,containers_image_openpgp,containers_image_ostree_stub,\
+            exclude_graphdriver_btrfs,btrfs_noversion",
+        language: Language::GoAndC("libseccomp-dev"),
+    },
+    Component {
+        name: "pinns",
+        module: CRI_O_MODULE,
+        version: CRI_O,
+        programs: &[Program { name: "pinns", package: "pinns/src", needs: Needs::Cri }],
+        variables: &[],
+        tags: "",
+        language: Language::C,
     },
     Component {
         name: "cri-tools",
@@ -159,7 +191,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         programs: &[Program { name: "crictl", package: "cmd/crictl", needs: Needs::Cri }],
         variables: &["sigs.k8s.io/cri-tools/pkg/version.Version=@V@"],
         tags: "",
-        library: None,
+        language: Language::Go,
     },
     Component {
         name: "cni-plugins",
@@ -171,6 +203,6 @@ pub(super) const COMPONENTS: &[Component] = &[
         ],
         variables: &[],
         tags: "",
-        library: None,
+        language: Language::Go,
     },
 ];

@@ -1,5 +1,5 @@
-//! Kubernetes of current releases: a control plane, pods by containerd alone, and a whole node. What is started
-//! and how is in `crate::kubernetes`; what is checked is in scripts here.
+//! Kubernetes of current releases: a control plane, pods by containerd or CRI-O alone, and a whole
+//! node. What is started and how is in `crate::kubernetes`; what is checked is in scripts here.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -29,11 +29,12 @@ const OF_CONTROL_PLANE: &[&str] = &[
     include_str!("kubernetes/webhook.sh"),
     include_str!("kubernetes/run.sh"),
 ];
-/// What is checked with pods by containerd alone.
+/// What is checked with pods by containerd or CRI-O alone.
 const OF_CRI: &[&str] = &[
     include_str!("nri/kinds.sh"),
     include_str!("nri/restarts.sh"),
     include_str!("nri/older.sh"),
+    include_str!("nri/crio.sh"),
     include_str!("nri/run.sh"),
 ];
 /// The suites of Debian whose containerd is older in what matters to NRI: 1.7 and 2.1.
@@ -56,7 +57,7 @@ pub(super) fn control_plane() -> Result<Outcome> {
     natively(&job)
 }
 
-/// The NRI plugin at a real containerd, and at older ones, on this machine.
+/// The NRI plugin at a real containerd, at older ones and at CRI-O, on this machine.
 ///
 /// # Errors
 /// As [`control_plane`].
@@ -68,7 +69,7 @@ pub(super) fn nri() -> Result<Outcome> {
     natively(&job)
 }
 
-/// The same on pure cgroup v2, at the newest one.
+/// The same on pure cgroup v2, without the older ones.
 ///
 /// # Errors
 /// As [`control_plane`], and when there is no virtual machine.

@@ -52,7 +52,7 @@ pub(crate) enum Step {
     V1Vm,
     /// not by default: the manifests, the webhook and the policy at a Kubernetes API server
     Kubernetes,
-    /// not by default: the NRI plugin with containerd and runc of current releases, on this machine
+    /// not by default: the NRI plugin with current containerd, CRI-O and runc, on this machine
     Nri,
     /// not by default: the same on pure cgroup v2, in a virtual machine
     NriV2,

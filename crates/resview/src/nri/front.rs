@@ -1,6 +1,8 @@
 //! What is done about what the runtime tells.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use api::{Created, Policy, View};
@@ -48,13 +50,10 @@ impl Front {
 
     /// Decides about a container and does it. May be called again about the same one.
     pub(super) fn consider(&self, target: &Target) {
-        let Target { pod, container, .. } = target;
+        let Some(target) = self.with_process(target) else { return };
+        let Target { pod, container, .. } = target.as_ref();
         let name = format!("{}/{}/{}", pod.namespace, pod.name, container.name);
-        if container.pid == 0 || container.state() == ContainerState::Stopped {
-            // It will be told of again when it has a process; this one may be another's by now.
-            return;
-        }
-        let Some(decision) = self.decide(target) else {
+        let Some(decision) = self.decide(&target) else {
             tracing::warn!(name, "left alone: the policy cannot be read");
             return self.known.settle(&container.id, false);
         };
@@ -62,9 +61,25 @@ impl Front {
             tracing::warn!(name, "{warning}; it counts as not said");
         }
         match decision.view {
-            View::On => self.attach(target, &name),
-            View::Off => self.leave_alone(target, &name, &decision.because),
+            View::On => self.attach(&target, &name),
+            View::Off => self.leave_alone(&target, &name, &decision.because),
         }
+    }
+
+    /// The container with its first process, which CRI-O tells from 1.36 on. None: it has none yet, and
+    /// will be told of again; or it has ended, and what is told may be another's by now.
+    fn with_process<'a>(&self, target: &'a Target) -> Option<Cow<'a, Target>> {
+        let container = &target.container;
+        if container.state() == ContainerState::Stopped {
+            return None;
+        }
+        if container.pid != 0 {
+            return Some(Cow::Borrowed(target));
+        }
+        let pid = self.finder.first_process(&container.id)?;
+        let mut target = target.clone();
+        Arc::make_mut(&mut target.container).pid = pid;
+        Some(Cow::Owned(target))
     }
 
     fn decide(&self, target: &Target) -> Option<Decision> {
@@ -196,7 +211,6 @@ fn created(target: &Target) -> Created {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
 
     use nri::{LinuxContainer, LinuxNamespace, PodSandbox};
 
@@ -250,6 +264,29 @@ mod tests {
         assert_eq!(view(&target("kube-system", &[], &["pid"])), View::Off);
         std::fs::write(dir.path().join("policy"), r#"{"version":1,"hostPid":"on"}"#).unwrap();
         assert_eq!(view(&target("shop", &[], &["mount"])), View::On);
+    }
+
+    #[test]
+    fn a_container_whose_process_is_not_told_is_looked_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut front = front(dir.path(), Path::new("/proc"));
+        front.finder = Finder::new(dir.path(), front.proc.clone());
+        let pid = std::process::id();
+        let id = "4f".repeat(32);
+        let mut web = target("shop", &[], &["pid"]);
+        let container = Arc::make_mut(&mut web.container);
+        (container.id, container.pid) = (id.clone(), 0);
+        assert_eq!(front.with_process(&web), None, "it is only being made");
+        let state = dir.path().join("run/crun").join(&id);
+        std::fs::create_dir_all(&state).unwrap();
+        let status =
+            format!(r#"{{"pid": {pid}, "process-start-time": {}}}"#, start_time(pid).unwrap());
+        std::fs::write(state.join("status"), status).unwrap();
+        let found = front.with_process(&web).unwrap().into_owned();
+        assert_eq!(found.container.pid, pid);
+        assert_eq!(front.with_process(&found).unwrap().into_owned(), found);
+        Arc::make_mut(&mut web.container).set_state(ContainerState::Stopped);
+        assert_eq!(front.with_process(&web), None);
     }
 
     #[test]

@@ -75,6 +75,38 @@ fn a_pod_with_a_user_namespace_by_crun_sees_its_own_machine() {
 }
 
 #[test]
+fn a_pod_by_a_cri_o_that_tells_no_process_sees_its_own_machine() {
+    let test = "a_pod_by_a_cri_o_that_tells_no_process_sees_its_own_machine";
+    if !can_reach(test, &["runc"]) {
+        return;
+    }
+    let node = Node::start(true);
+    let mut connection = node.synchronize(&[]);
+    let created = oci::Container::new("runc", &["sh", "-c", FIRST])
+        .memory(48 * MIB)
+        .edit(masked)
+        .edit(|config| {
+            let path = config["linux"]["cgroupsPath"].as_str().unwrap();
+            let path = format!("{path}/crio-{}", id_of_crio());
+            config["linux"]["cgroupsPath"] = path.into();
+        })
+        .create();
+    let pod = pod("shop");
+    let mut one = container(&pod, &id_of_crio(), created.pid());
+    one.pid = 0;
+    connection.start_container(Form::StateChange, &pod, &one).unwrap();
+    eventually("it has the view", || has_view(created.pid()));
+    created.start();
+    assert_eq!(mem_total_of(&created.printed()), 48 << 10);
+    assert_eq!(node.reach.registered(), [id_of_crio()]);
+}
+
+/// One of a container of this process, and of no other test that runs beside it.
+fn id_of_crio() -> String {
+    format!("{:064x}", std::process::id())
+}
+
+#[test]
 fn what_runs_already_gets_the_view_and_what_is_to_have_none_does_not() {
     let test = "what_runs_already_gets_the_view_and_what_is_to_have_none_does_not";
     if !can_reach(test, &[]) {

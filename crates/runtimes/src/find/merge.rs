@@ -51,6 +51,22 @@ impl Finder {
         Inventory { found, skipped: notes }
     }
 
+    /// The first process of the container with this id, in the pid namespace of the procfs that the
+    /// finder reads; none: no such container runs, or it is only being made.
+    ///
+    /// The cost is a few files where CRI-O's or Podman's runtimes have kept a state, else that of
+    /// [`Finder::inventory`].
+    #[must_use]
+    pub fn first_process(&self, id: &str) -> Option<u32> {
+        // Others could be paths to elsewhere.
+        let states = is_engine_id(id).then(|| oci_state::of(self, id)).into_iter().flatten();
+        let mut processes = states.filter_map(|claim| self.verify(&claim).ok());
+        processes.next().map(|process| process.pid).or_else(|| {
+            let mut found = self.inventory().found.into_iter();
+            found.find(|one| one.id == id).map(|one| one.pid)
+        })
+    }
+
     /// The process of a claim, if it is still the one that was meant.
     fn verify(&self, claim: &Claim) -> Result<Process, String> {
         let Claim { pid, .. } = *claim;

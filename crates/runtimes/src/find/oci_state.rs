@@ -72,6 +72,14 @@ pub(super) fn claims(finder: &Finder, notes: &mut Vec<Skipped>) -> Vec<Claim> {
     claims
 }
 
+/// What the state files of a container say that Podman or CRI-O has made, or somebody by hand.
+pub(super) fn of(finder: &Finder, id: &str) -> impl Iterator<Item = Claim> {
+    let states = ROOTS.iter().filter_map(move |(root, engine)| {
+        claim(&finder.path(Path::new(root).join(id)), *engine).ok()
+    });
+    states.map(move |claim| Claim { id: id.to_owned(), ..claim })
+}
+
 fn in_namespaces(
     finder: &Finder,
     root: &Path,

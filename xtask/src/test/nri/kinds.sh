@@ -5,8 +5,8 @@
 look='head -n 1 /proc/meminfo | tr -s " "; grep -c ^processor /proc/cpuinfo
 awk "/ - fuse[^ ]* / { print \$5 }" /proc/self/mountinfo | sort; echo looked'
 first="$look"'; exec sleep 2000'
-seen() { # POD CONTAINER: the log, without what containerd adds to each line
-    wait_for grep -qs looked "$work/pods/$1/$2.log" && cut -d ' ' -f 4- "$work/pods/$1/$2.log"
+seen() { # POD CONTAINER: the log, without what the runtime adds to each line, and warnings of its own
+    wait_for grep -qs looked "$work/pods/$1/$2.log" && sed -n 's/^[^ ]* stdout [^ ]* //p' "$work/pods/$1/$2.log"
 }
 # The limits below, and the files that runc would not let a pod's own mounts cover besides the usual ones.
 memory=134217728
@@ -40,23 +40,23 @@ gives_the_view() { in_a_pod "gets_the_view one main" "$@"; }
 is_left_alone() { in_a_pod has_none "$@"; }
 has_none() { limited one main -- sleep 2000 && has_no_view one main; }
 
-kinds() {
-    check view reaches_init_containers init_container
-    check view reaches_containers gets_the_view web main
-    check view reaches_sidecars gets_the_view web sidecar
-    check view reaches_ephemeral_containers gets_the_view web debugger pid=target:main
-    check view reaches_a_shared_pid_namespace gives_the_view pid=pod
-    check view reaches_static_pods gives_the_view annotations='{"kubernetes.io/config.source": "file"}'
-    check view reaches_privileged_containers gives_the_view privileged=true
-    check view reaches_user_namespaces gives_the_view users=own
-    check view reaches_crun gives_the_view handler=crun
-    check view shows_the_limit_of_the_pod in_a_pod sees_the_pods memory=$((2 * memory))
-    check view follows_a_resize resize
-    check view leaves_alone_the_hosts_pid_namespace is_left_alone pid=node
-    check view leaves_alone_kube-system is_left_alone namespace=kube-system
-    check view leaves_alone_other_kernels is_left_alone handler=kata-none
-    check view leaves_alone_who_says_so is_left_alone annotations='{"resview.dev/view": "off"}'
-    check view is_forgotten_with_the_container forgotten
+kinds() { # NAME
+    check "$1" reaches_init_containers init_container
+    check "$1" reaches_containers gets_the_view web main
+    check "$1" reaches_sidecars gets_the_view web sidecar
+    check "$1" reaches_ephemeral_containers gets_the_view web debugger pid=target:main
+    check "$1" reaches_a_shared_pid_namespace gives_the_view pid=pod
+    check "$1" reaches_static_pods gives_the_view annotations='{"kubernetes.io/config.source": "file"}'
+    check "$1" reaches_privileged_containers gives_the_view privileged=true
+    check "$1" reaches_user_namespaces gives_the_view users=own network=own
+    check "$1" reaches_crun gives_the_view handler=crun
+    check "$1" shows_the_limit_of_the_pod in_a_pod sees_the_pods memory=$((2 * memory))
+    check "$1" follows_a_resize resize
+    check "$1" leaves_alone_the_hosts_pid_namespace is_left_alone pid=node
+    check "$1" leaves_alone_kube-system is_left_alone namespace=kube-system
+    check "$1" leaves_alone_other_kernels is_left_alone handler=kata-none
+    check "$1" leaves_alone_who_says_so is_left_alone annotations='{"resview.dev/view": "off"}'
+    check "$1" is_forgotten_with_the_container forgotten
 }
 # It comes to its end before the pod's others begin.
 init_container() {

@@ -30,6 +30,6 @@ $patience
   restrict_oom_score_adj = true
   disable_apparmor = true
 END
-    PATH=$bin:$PATH begin_containerd && PATH=$bin:$PATH import_images || return
+    PATH=$bin:$PATH begin_containerd && PATH=$bin:$PATH import_images ctr image import --local || return
     plugin_down && end_program resview TERM && daemon_up && plugin_up
 }

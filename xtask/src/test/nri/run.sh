@@ -1,20 +1,25 @@
-# The checks with pods by containerd alone.
+# The checks with pods by containerd or CRI-O alone.
 take_down() {
     end_program nri
     end_program second
-    containerd_down
+    "${runtime}_down"
 }
 # crun beside runc, and a name that stands for another kernel. A crun may be older than the specification that
-# containerd writes, and refuse it for its number alone; and it refuses to run beside a cgroup2 that is mounted
+# the runtime writes, and refuse it for its number alone; and it refuses to run beside a cgroup2 that is mounted
 # where version 1 is in use.
 crun_up() {
     local mounted
     mounted=$(awk '$3 == "cgroup" { v1 = 1 } $3 == "cgroup2" { v2 = $2 } END { if (v1) print v2 }' /proc/mounts)
-    cat >"$work/bin/crun" <<END && chmod +x "$work/bin/crun"
+    with_bundles crun 's/"ociVersion": *"[^"]*"/"ociVersion":"1.0.2"/' \
+        "unshare --mount --propagation private sh -c '${mounted:+umount $mounted &&} exec \"\$@\"' - $(command -v crun)"
+}
+# A runtime that has something else in its bundles.
+with_bundles() { # NAME EXPRESSION COMMAND
+    cat >"$work/bin/$1" <<END && chmod +x "$work/bin/$1"
 #!/bin/sh
 bundle=\$(printf '%s\n' "\$@" | sed -n '/^--bundle\$/ { n; p }')
-[ -z "\$bundle" ] || sed -i 's/"ociVersion":"[^"]*"/"ociVersion":"1.0.2"/' "\$bundle/config.json"
-exec unshare --mount --propagation private sh -c '${mounted:+umount $mounted &&} exec "\$@"' - $(command -v crun) "\$@"
+[ -z "\$bundle" ] || sed -i '$2' "\$bundle/config.json"
+exec $3 "\$@"
 END
 }
 # A machine may be so busy that what takes milliseconds takes seconds.
@@ -28,11 +33,13 @@ CONTAINERD_CONFIG="[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.c
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kata-none]
   runtime_type = 'io.containerd.runc.v2'
 $patience"
+runtime=containerd runtime_config=/etc/containerd/config.toml
 start_containerd() { node_folders && network_up && crun_up && containerd_up; }
 start_plugin() { daemon_up && plugin_up; }
 
 set_up start_containerd
 check plugin starts start_plugin
-kinds
+kinds view
 restarts
 for folder in "${@:3}"; do older_checks "$folder"; done
+crio_checks

@@ -3,16 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod conformance;
 mod deb;
 mod deploy;
+mod instructions;
 mod kubernetes;
 mod packages;
+mod platform;
 mod program;
 mod repo;
 mod rpm;
 mod rules;
 mod sbom;
+mod section;
 mod sh;
 mod stage;
 mod test;
@@ -36,6 +40,10 @@ enum Chore {
     Test(test::Args),
     /// Check what containers see, with our tree, with others and with the kernel's own files
     Conformance(conformance::Args),
+    /// Measure what reading the view costs, how it grows and how it starts
+    Bench(bench::Args),
+    /// Count the instructions of each hot path, and compare with what is stored
+    Instructions(instructions::Args),
     /// Run a command in a virtual machine that shows this machine's root under a stock kernel
     Vm(vm::Args),
     /// Build and start a Kubernetes of current releases
@@ -70,6 +78,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.chore {
         Chore::Test(args) => test::command(&args),
         Chore::Conformance(args) => conformance::command(&args),
+        Chore::Bench(args) => bench::command(&args),
+        Chore::Instructions(args) => instructions::command(&args),
         Chore::Vm(args) => vm::command(&args),
         Chore::Kubernetes(args) => kubernetes::command(&args),
         Chore::Static(args) => program::command(&args),

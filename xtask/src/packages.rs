@@ -34,6 +34,7 @@ const PACKAGES: &[&str] = &[
     "strace",
     "sysstat",
     "util-linux",
+    "valgrind",
     "xz-utils",
 ];
 

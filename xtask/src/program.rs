@@ -90,11 +90,35 @@ pub(crate) fn run() -> &'static str {
     })
 }
 
+/// Whether the names of functions stay in a program. They are a fifth of its size, and nothing that runs
+/// it needs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Symbols {
+    Kept,
+    Stripped,
+}
+
 /// Builds a program of the workspace that needs no library at run time; returns its path.
 ///
 /// # Errors
 /// When it does not compile, or needs one all the same.
 pub(crate) fn static_build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
+    kept_build(package, name, version, Symbols::Stripped)
+}
+
+/// The same with the names of its functions, for a tool that looks into it.
+///
+/// # Errors
+/// As [`static_build`].
+pub(crate) fn static_build_with_symbols(
+    package: &str,
+    name: &str,
+    version: &str,
+) -> Result<PathBuf> {
+    kept_build(package, name, version, Symbols::Kept)
+}
+
+fn kept_build(package: &str, name: &str, version: &str, symbols: Symbols) -> Result<PathBuf> {
     let all = repo::target()?.join("static");
     let dir = all.join(version);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -106,15 +130,25 @@ pub(crate) fn static_build(package: &str, name: &str, version: &str) -> Result<P
     }
     let built = build(package, name, version)?;
     let part = dir.join(format!("{name}.part"));
+    std::fs::copy(&built, &part)
+        .with_context(|| format!("cannot copy the program to {}", part.display()))?;
+    if symbols == Symbols::Stripped {
+        // Not by cargo, which would compile all crates once more for a program that keeps them.
+        sh::run(Command::new("strip").arg("--strip-all").arg(&part))?;
+    }
     let keep = || {
-        std::fs::copy(&built, &part)?;
         // Whoever runs the one before goes on.
         std::fs::rename(&part, &kept)?;
         std::fs::write(&mark, run())
     };
-    keep().with_context(|| format!("cannot copy the program to {}", kept.display()))?;
+    keep().with_context(|| format!("cannot put the program at {}", kept.display()))?;
     Ok(kept)
 }
+
+/// Half a megabyte of the program would be a list of the addresses in it, which the loader adds its own
+/// to. The short form of that list takes glibc 2.36, which is in the program.
+const FLAGS: &str = "-C target-feature=+crt-static -C strip=debuginfo \
+                     -C link-arg=-Wl,-z,pack-relative-relocs";
 
 fn build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
     let host = host()?;
@@ -123,7 +157,7 @@ fn build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
         repo::cargo()
             .args(["build", "--release", "--quiet", "-p", package, "--bin", name])
             .args(["--target", &host])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
+            .env("RUSTFLAGS", FLAGS)
             .env("RESVIEW_VERSION", version),
     )?;
     let program = repo::target()?.join(host).join("release").join(name);

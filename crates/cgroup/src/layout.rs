@@ -3,11 +3,10 @@
 //! v1, hybrid and v2 are not told apart as a whole but per controller: one lives in the v1
 //! hierarchy that has it, else in v2. That is all that "hybrid" means.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hostfs::{Dir, HostFs, Kept};
 use procfmt::mountinfo::{Mount, mounts};
@@ -15,7 +14,7 @@ use procfmt::mountinfo::{Mount, mounts};
 use crate::controller::{Controller, Version};
 use crate::error::Error;
 use crate::hugetlb::PageSize;
-use crate::level::Level;
+use crate::level::{Level, Levels};
 
 /// The hierarchies of this machine, each with an open descriptor of its top.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub struct Hierarchy {
     mount_root: PathBuf,
     top: Dir,
     /// The cgroups in use, so that containers below the same ancestors share their descriptors.
-    levels: Mutex<HashMap<PathBuf, Weak<Level>>>,
+    levels: Mutex<Levels>,
     /// Whether v1 limits of an ancestor hold for a child only where `memory.use_hierarchy` says so.
     flat_memory: bool,
     /// Whether the CFQ scheduler counts I/O, as it did before Linux 5.0.
@@ -202,20 +201,18 @@ impl Hierarchy {
     }
 
     fn level(&self, path: &Path, kept: &Arc<Kept>) -> Result<Arc<Level>, Error> {
-        if let Some(level) = self.lock().get(path).and_then(Weak::upgrade)
+        let known = self.lock().get(path);
+        if let Some(level) = known
             && level.is_current(&self.top)
         {
             return Ok(level);
         }
         let level = Arc::new(Level::open(&self.top, path, kept)?);
-        let mut levels = self.lock();
-        // Entries of containers that have ended; cheap, because only a new cgroup gets here.
-        levels.retain(|_, level| level.strong_count() > 0);
-        levels.insert(path.to_owned(), Arc::downgrade(&level));
+        self.lock().insert(path, &level);
         Ok(level)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Weak<Level>>> {
+    fn lock(&self) -> MutexGuard<'_, Levels> {
         self.levels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,9 @@
 //! One cgroup of one hierarchy.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use hostfs::{Dir, Kept, KeptDir};
 use procfmt::limit_value::number;
@@ -94,5 +95,56 @@ pub(crate) fn present(read: Result<(), hostfs::Error>) -> Result<bool, Error> {
         Ok(()) => Ok(true),
         Err(error) if error.is_absent() => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The cgroups of a hierarchy that are in use, by their paths: so that containers below the same
+/// ancestors share their descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct Levels {
+    by_path: HashMap<PathBuf, Weak<Level>>,
+    /// See [`Levels::insert`].
+    next_sweep: usize,
+}
+
+/// So few may stay behind.
+const FEW: usize = 64;
+
+impl Levels {
+    pub(crate) fn get(&self, path: &Path) -> Option<Arc<Level>> {
+        self.by_path.get(path).and_then(Weak::upgrade)
+    }
+
+    /// Looks for those that nobody uses any more only when there are twice as many as the last time:
+    /// else each new container would cost more, the more of them there are.
+    pub(crate) fn insert(&mut self, path: &Path, level: &Arc<Level>) {
+        if self.by_path.len() >= self.next_sweep.max(FEW) {
+            self.by_path.retain(|_, level| level.strong_count() > 0);
+            self.next_sweep = self.by_path.len() * 2;
+        }
+        self.by_path.insert(path.to_owned(), Arc::downgrade(level));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_that_are_gone_do_not_pile_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, kept) = (Dir::open(dir.path()).unwrap(), Kept::new(10));
+        let level = Arc::new(Level::open(&top, Path::new("."), &kept).unwrap());
+        let mut levels = Levels::default();
+        let path = |number: usize| PathBuf::from(number.to_string());
+        let stays: Vec<_> = (0..100).map(path).collect();
+        stays.iter().for_each(|path| levels.insert(path, &level));
+        for number in 100..5000 {
+            let gone = Arc::new(Level::open(&top, Path::new("."), &kept).unwrap());
+            levels.insert(&path(number), &gone);
+            assert!(levels.by_path.len() <= 2 * (stays.len() + FEW), "{}", levels.by_path.len());
+        }
+        assert!(stays.iter().all(|path| levels.get(path).is_some()));
+        assert!(levels.get(&path(4999)).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! A process beside the workers, kept running.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -62,9 +62,22 @@ impl Helper {
         }
     }
 
+    /// Whether it runs, wherever it was started.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.child.as_ref().is_none_or(|child| !child.has_ended()) && is_read(&self.writing)
+    }
+
     /// Asks it to end, if it was started here.
     pub fn end(&self) {
         self.child.iter().for_each(Process::ask_to_end);
+    }
+}
+
+/// The pipe's end. Waiting for nothing there, one hears when it has no reader any more: POLLERR.
+impl AsFd for Helper {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.writing.as_fd()
     }
 }
 
@@ -143,6 +156,7 @@ mod tests {
             let child = helper.child.as_mut().unwrap();
             child.kill();
             until("it is dead", || child.reap().is_some());
+            assert!(!helper.runs());
             helper.look(now);
             assert!(helper.child.is_none(), "not at once");
         }
@@ -158,5 +172,6 @@ mod tests {
         second.writing = first.writing.try_clone().unwrap();
         second.look(Instant::now());
         assert!(second.child.is_none());
+        assert!(second.runs());
     }
 }

@@ -58,7 +58,7 @@ pub struct Server {
     /// What it keeps from one start to the next.
     runtime_dir: tempfile::TempDir,
     /// Dropped last: it ends what is still in it.
-    _cgroup: TestCgroup,
+    cgroup: TestCgroup,
 }
 
 impl Server {
@@ -103,7 +103,7 @@ impl Server {
         let go = child.stdin.take();
         let cgroup = TestCgroup::new(&fresh("server"));
         cgroup.add_pid(child.id());
-        let mut server = Self { child, mountpoint, runtime_dir, _cgroup: cgroup };
+        let mut server = Self { child, mountpoint, runtime_dir, cgroup };
         go.context("a child without a pipe")?.write_all(b"go\n")?;
         server.wait()?;
         Ok(server)
@@ -138,6 +138,41 @@ impl Server {
         let log = std::fs::read(self.runtime_dir.path().join(LOG)).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
         text.lines().last().unwrap_or("it has printed nothing").to_owned()
+    }
+
+    /// What it keeps from one start to the next.
+    #[must_use]
+    pub fn runtime_dir(&self) -> &Path {
+        self.runtime_dir.path()
+    }
+
+    /// The CPU time that all its processes have used, in nanoseconds (`cpuacct.usage`, or
+    /// `usage_usec` of `cpu.stat`).
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        if testkit::layout() == testkit::Layout::V2 {
+            let stat = self.cgroup.read("cpu", "cpu.stat");
+            let usage = stat.lines().find_map(|line| line.strip_prefix("usage_usec "));
+            usage.and_then(|usec| usec.parse::<u64>().ok()).unwrap_or_default() * 1000
+        } else {
+            self.cgroup.read("cpuacct", "cpuacct.usage").trim().parse().unwrap_or_default()
+        }
+    }
+
+    /// All its processes.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        let list = self.cgroup.read("memory", "cgroup.procs");
+        list.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
+    /// The memory that is charged to all its processes, that of the kernel for their open files
+    /// included, in bytes (`memory.usage_in_bytes`, or `memory.current`).
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let is_v2 = testkit::layout() == testkit::Layout::V2;
+        let file = if is_v2 { "memory.current" } else { "memory.usage_in_bytes" };
+        self.cgroup.read("memory", file).trim().parse().unwrap_or_default()
     }
 
     /// Where its tree is mounted.

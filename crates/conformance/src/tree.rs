@@ -74,6 +74,13 @@ impl Tree {
         &self.title
     }
 
+    /// What a container gets of it, as paths without leading slash: files of `/proc`, and files and
+    /// whole directories of `/sys`.
+    #[must_use]
+    pub fn binds(&self) -> &[String] {
+        &self.binds
+    }
+
     /// Whether a container sees a file of this tree at `path`, which has no leading slash.
     pub(crate) fn has(&self, path: &str) -> bool {
         let covers = |bind: &String| {

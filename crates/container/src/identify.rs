@@ -15,8 +15,10 @@ use crate::lookout::Lookout;
 use crate::process::Process;
 use crate::startup::own_namespace;
 
-/// How many pid namespaces, and how many cgroups without one, are remembered.
-const REMEMBERED: usize = 4096;
+/// How many pid namespaces, and how many cgroups without one, are remembered. As many as histories
+/// are kept of: where containers ask in turn and there are more, each is forgotten before it comes
+/// again.
+const REMEMBERED: usize = 16_384;
 
 /// Tells who is asking. Shared by all threads that serve requests.
 #[derive(Debug)]

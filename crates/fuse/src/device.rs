@@ -1,11 +1,9 @@
 //! `/dev/fuse`: one read(2) gives one request, one write(2) takes one reply.
 //!
-//! The descriptor is `O_NONBLOCK`. A thread that waits in read(2) could be made to stop only by a
-//! signal (FUSE_NOTIFY_RETRIEVE would wake it as well, but newer kernels take that for regular
-//! files only), so threads wait in epoll_wait(2) instead, together with an eventfd that says stop.
-//! Reading comes first: under load it finds the next request, and a request costs two system calls
-//! as with blocking reads. When idle, a request costs two more: 4 to 12 % of an open, read
-//! and close by a lone reader, least with few threads; with more readers than threads nothing.
+//! The open file is `O_NONBLOCK` but while the threads wait in read(2), which [`quiet`](crate::quiet)
+//! decides. (FUSE_NOTIFY_RETRIEVE would wake such a thread as well, but newer kernels take that for
+//! regular files only.) Reading comes first in any case: it finds the next request if there is one,
+//! so that a request costs two system calls.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -54,16 +52,28 @@ impl Device {
     /// Takes over a descriptor from elsewhere. `O_NONBLOCK` belongs to the open file, so this holds
     /// for its duplicates in other processes as well.
     pub(crate) fn adopt(fd: OwnedFd) -> Result<Self, Errno> {
-        let flags = rustix::fs::fcntl_getfl(&fd)?;
-        rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self(fd))
+        let device = Self(fd);
+        device.set_waiting(false)?;
+        Ok(device)
+    }
+
+    /// Makes reads wait for a request, or not: for this and all duplicates of the descriptor.
+    pub(crate) fn set_waiting(&self, on: bool) -> Result<(), Errno> {
+        let mut flags = rustix::fs::fcntl_getfl(&self.0)?;
+        flags.set(OFlags::NONBLOCK, !on);
+        rustix::fs::fcntl_setfl(&self.0, flags)
+    }
+
+    /// Whether reads wait for a request.
+    pub(crate) fn waits(&self) -> Result<bool, Errno> {
+        rustix::fs::fcntl_getfl(&self.0).map(|flags| !flags.contains(OFlags::NONBLOCK))
     }
 
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.0
     }
 
-    /// Reads the next request, without waiting.
+    /// Reads the next request; waits for it only where that is [switched on](Self::set_waiting).
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Incoming {
         match rustix::io::read(&self.0, buffer) {
             Ok(len) => Incoming::Request(len),

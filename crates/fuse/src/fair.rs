@@ -5,6 +5,9 @@
 //! and answered, one of each class in turn, when the device has nothing to read. So no
 //! time is wasted, and a thousand requests of one class come after the single one of another. The
 //! requests themselves are in the journal, and survive this process there.
+//!
+//! What the same thread asks one after the other counts once: a thread waits for its answer before it
+//! asks again. (The kernel reads ahead for a thread that does not wait, but never much.)
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -38,6 +41,14 @@ impl Default for Fairness {
         const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);
         Self { burst: BURST, per_second: None }
     }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks {
+    pub(crate) class: u64,
+    pub(crate) thread: u32,
+    pub(crate) unique: u64,
 }
 
 /// What to do with a request that was just read.
@@ -106,6 +117,8 @@ struct Class {
     period: u64,
     /// How many were answered at once in that period.
     at_once: u32,
+    /// Whose the last of them was.
+    thread: u32,
     first: Option<usize>,
     last: Option<usize>,
     /// When all that it has had would have been due at its rate.
@@ -145,11 +158,21 @@ impl Parking {
     }
 
     /// Whether a request without a class is answered at once, and its class need not be found out:
-    /// for a few of them, as for those of a class. A rate holds for every request.
-    pub(crate) fn lets_stranger_pass(&self) -> bool {
-        self.counted.store(true, Ordering::Relaxed);
-        let before = self.strangers.fetch_add(1, Ordering::Relaxed);
-        before < self.fairness.burst.get() && self.fairness.per_second.is_none()
+    /// for a few of them, as for those of a class. A rate holds for every request. `is_idle` as for
+    /// [`arrive`](Self::arrive).
+    pub(crate) fn lets_stranger_pass(&self, is_idle: impl FnOnce() -> bool) -> bool {
+        if self.fairness.per_second.is_some() {
+            return false;
+        }
+        let passes = || {
+            self.counted.store(true, Ordering::Relaxed);
+            self.strangers.fetch_add(1, Ordering::Relaxed) < self.fairness.burst.get()
+        };
+        passes()
+            || (self.is_empty() && is_idle() && {
+                self.end_period(&mut self.lock());
+                passes()
+            })
     }
 
     /// Whether anything is parked.
@@ -161,19 +184,28 @@ impl Parking {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides on the request `unique` of `class`. To be parked, `store` puts it at that place of
-    /// the journal, and then `interrupted` says whether its caller gave up before it was there.
+    /// Decides on a request. `is_idle` says whether nothing waits in the device, so that the busy
+    /// period is over where nothing is parked either; `false` where [`next`](Self::next) will be
+    /// asked then. To be parked, `store` puts it at that place of the journal, and then
+    /// `interrupted` says whether its caller gave up before it was there.
     pub(crate) fn arrive(
         &self,
-        class: u64,
-        unique: u64,
+        asks: Asks,
+        is_idle: impl FnOnce() -> bool,
         store: impl FnOnce(usize),
         interrupted: impl FnOnce() -> bool,
     ) -> Arrival {
+        let Asks { class, unique, .. } = asks;
         self.counted.store(true, Ordering::Relaxed);
         let mut queues = self.lock();
-        if queues.may_pass(class, self.fairness) {
+        if queues.may_pass(asks, self.fairness) {
             return Arrival::Now;
+        }
+        if self.is_empty() && is_idle() {
+            self.end_period(&mut queues);
+            if queues.may_pass(asks, self.fairness) {
+                return Arrival::Now;
+            }
         }
         let Some(place) = queues.free.pop() else { return Arrival::Now };
         // From here on, whoever has noted an INTERRUPT looks in here, and waits for the lock. One
@@ -202,8 +234,7 @@ impl Parking {
     pub(crate) fn next(&self, stopping: bool) -> Next {
         if self.is_empty() {
             if self.counted.swap(false, Ordering::Relaxed) {
-                self.strangers.store(0, Ordering::Relaxed);
-                self.lock().end_period();
+                self.end_period(&mut self.lock());
             }
             return Next::Wait(None);
         }
@@ -213,6 +244,11 @@ impl Parking {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
         next
+    }
+
+    fn end_period(&self, queues: &mut Queues) {
+        self.strangers.store(0, Ordering::Relaxed);
+        queues.end_period();
     }
 
     /// Gives back the place of a request that [`next`](Self::next) or
@@ -239,20 +275,24 @@ impl Parking {
 }
 
 impl Queues {
-    /// Whether a request of `class` is answered at once, and if so counts it.
-    fn may_pass(&mut self, class: u64, fairness: Fairness) -> bool {
+    /// Whether a request is answered at once, and if so counts it.
+    fn may_pass(&mut self, asks: Asks, fairness: Fairness) -> bool {
         let period = self.period;
-        let class = self.classes.entry(class).or_default();
+        let class = self.classes.entry(asks.class).or_default();
         if class.period != period {
             class.period = period;
             class.at_once = 0;
         }
         // Nothing overtakes what is parked of the same class: programs rely on no order, but a
         // reader that asks again and again would always win against one that waits.
-        let passes = class.at_once < fairness.burst.get()
+        let is_same = class.at_once > 0 && class.thread == asks.thread;
+        let passes = (is_same || class.at_once < fairness.burst.get())
             && class.first.is_none()
             && class.spend(fairness.per_second).is_ok();
-        class.at_once = class.at_once.saturating_add(u32::from(passes));
+        if passes && !is_same {
+            class.at_once = class.at_once.saturating_add(1);
+            class.thread = asks.thread;
+        }
         passes
     }
 
@@ -340,8 +380,14 @@ mod tests {
         Parking::new(Fairness { burst, per_second: per_second.and_then(NonZeroU32::new) })
     }
 
+    /// Each of a thread of its own.
+    fn asks(class: u64, unique: u64) -> Asks {
+        let thread = u32::try_from(unique & u64::from(u32::MAX)).unwrap();
+        Asks { class, thread, unique }
+    }
+
     fn arrive(parking: &Parking, class: u64, unique: u64) -> Arrival {
-        parking.arrive(class, unique, |_| {}, || false)
+        parking.arrive(asks(class, unique), || false, |_| {}, || false)
     }
 
     /// Takes out everything; the numbers, in order.
@@ -391,7 +437,7 @@ mod tests {
         // Interrupted between being read and being parked.
         arrive(&parking, 2, 10);
         let stored = |_| panic!("not to be parked");
-        assert_eq!(parking.arrive(2, 12, stored, || true), Arrival::Interrupted);
+        assert_eq!(parking.arrive(asks(2, 12), || false, stored, || true), Arrival::Interrupted);
         assert!(parking.is_empty());
         assert_eq!(parking.lock().free.len(), PARKED);
     }
@@ -399,11 +445,27 @@ mod tests {
     #[test]
     fn strangers_pass_until_they_are_many() {
         let busy = parking(2, None);
-        let passed = |parking: &Parking| [(); 3].map(|()| parking.lets_stranger_pass());
+        let passed = |parking: &Parking| [(); 3].map(|()| parking.lets_stranger_pass(|| false));
         assert_eq!(passed(&busy), [true, true, false]);
         assert_eq!(busy.next(false), Next::Wait(None));
         assert_eq!(passed(&busy), [true, true, false], "a new period");
         assert_eq!(passed(&parking(2, Some(1))), [false; 3], "a rate holds for them as well");
+        let idle = [(); 9].map(|()| busy.lets_stranger_pass(|| true));
+        assert_eq!(idle, [true; 9], "there is nobody to wait for");
+    }
+
+    #[test]
+    fn one_thread_alone_does_not_wait_and_many_do_unless_the_device_is_empty() {
+        let parking = parking(2, None);
+        let arrive = |thread, is_idle| {
+            let asks = Asks { class: 7, thread, unique: 2 };
+            parking.arrive(asks, || is_idle, |_| {}, || false)
+        };
+        assert_eq!([(); 99].map(|()| arrive(20, false)), [Arrival::Now; 99]);
+        assert_eq!(arrive(21, false), Arrival::Now);
+        assert_eq!([20, 21, 22].map(|thread| arrive(thread, true)), [Arrival::Now; 3]);
+        assert_eq!([20, 21].map(|thread| arrive(thread, false)), [Arrival::Now, Arrival::Parked]);
+        assert_eq!(arrive(20, true), Arrival::Parked, "something is parked: the period goes on");
     }
 
     #[test]

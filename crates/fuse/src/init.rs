@@ -31,6 +31,10 @@ bitflags::bitflags! {
         ///
         /// [`default_permissions`]: crate::MountOptions::default_permissions
         const ALLOW_IDMAP = 1 << 40;
+        /// Requests come through io_uring (6.14, where the module's parameter `enable_uring` is Y).
+        /// The kernel then holds them all back until a server has registered its rings, and a
+        /// connection never goes back to the device.
+        const OVER_IO_URING = 1 << 41;
 
         const _ = !0;
     }
@@ -61,6 +65,9 @@ impl InitFlags {
     }
 }
 
+/// The largest request, in pages, of every connection here.
+pub(crate) const MAX_PAGES: u16 = 32;
+
 /// What the server wants of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
@@ -88,7 +95,7 @@ impl Default for Features {
                 | InitFlags::HAS_RESEND
                 | InitFlags::ALLOW_IDMAP,
             max_write: 4096,
-            max_pages: 32,
+            max_pages: MAX_PAGES,
             max_background: 64,
             congestion_threshold: 48,
         }
@@ -99,6 +106,12 @@ impl Features {
     /// The same for a mount that checks no permissions in the kernel.
     pub(crate) fn without_permissions(self) -> Self {
         Self { flags: self.flags - InitFlags::ALLOW_IDMAP, ..self }
+    }
+
+    /// The same with requests through io_uring, where the kernel offers that.
+    #[must_use]
+    pub fn over_io_uring(self) -> Self {
+        Self { flags: self.flags | InitFlags::OVER_IO_URING, ..self }
     }
 
     /// What suits a tree of files that the page cache answers for: OPEN may be answered ENOSYS, and
@@ -127,6 +140,12 @@ pub struct Negotiated {
 }
 
 impl Negotiated {
+    /// Whether requests come through io_uring: whoever serves needs [`Rings`](crate::Rings).
+    #[must_use]
+    pub fn is_over_io_uring(&self) -> bool {
+        self.flags.contains(InitFlags::OVER_IO_URING)
+    }
+
     /// The smallest buffer into which the kernel puts requests of this connection, in bytes.
     #[must_use]
     pub fn read_buffer_size(&self) -> usize {
@@ -273,6 +292,22 @@ mod tests {
             assert_eq!(flags2(!(1 << 8), &usual), (1 << 7, false), "Linux 6.11");
             assert_eq!(flags2(1 << 8, &usual.without_permissions()), (0, false));
         }
+    }
+
+    #[test]
+    fn io_uring_is_agreed_only_where_it_is_asked_for_and_offered() {
+        let over = |offered, wanted: &Features| {
+            let mut words = vec![7, 45, 0, EXT, offered];
+            words.resize(16, 0);
+            let (out, negotiated) = agreed(&words, wanted);
+            assert_eq!(out.flags2 & 1 << 9 != 0, negotiated.is_over_io_uring());
+            negotiated.is_over_io_uring()
+        };
+        let asked = Features::default().over_io_uring();
+        assert!(over(1 << 9, &asked));
+        assert!(!over(ALL & !(1 << 9), &asked), "Linux 6.13, or the parameter is N");
+        assert!(!over(ALL, &Features::default()));
+        assert!(!over(ALL, &Features::page_cached()));
     }
 
     #[test]

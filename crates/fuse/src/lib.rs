@@ -9,6 +9,9 @@
 //! [`Session::adopt`] and, where the one before died, with what that one had in hand
 //! ([`Recovery`]). [`glance`] and [`has_pending`] tell the keeper whether a server still answers.
 //!
+//! A connection that has agreed to it is served over io_uring instead, with [`Rings`]. It ends with
+//! its server.
+//!
 //! [`Dispatcher`] is the same way from request to reply without a device, for tests and fuzzing.
 
 mod abi;
@@ -21,13 +24,17 @@ mod init;
 mod interrupt;
 mod journal;
 mod mapping;
+mod memory;
 mod mount;
 mod notify;
+mod quiet;
 mod reply;
 mod request;
 mod serve;
 mod session;
 mod types;
+mod uring;
+mod wake;
 mod worker;
 
 pub use dispatch::Dispatcher;
@@ -37,7 +44,10 @@ pub use init::{Features, InitFlags, Negotiated};
 pub use interrupt::InFlight;
 pub use journal::{Glance, Journal, JournalError, glance};
 pub use mapping::MAX_THREADS;
-pub use mount::{Connection, InitError, MountError, MountOptions, UnmountError, attach, unmount};
+pub use memory::MappedFile;
+pub use mount::{
+    Connection, InitError, MountError, MountOptions, UnmountError, abort, attach, unmount,
+};
 pub use notify::Notifier;
 pub use reply::{DirSink, ReadBuf};
 pub use rustix::event::PollFlags;
@@ -49,3 +59,4 @@ pub use types::{
     Attr, AttrReply, Caller, Entry, Fh, FileType, NodeId, OpenFlags, OpenReply, Peek, Poll,
     PollHandle, Result, Statfs,
 };
+pub use uring::{Rings, RingsError};

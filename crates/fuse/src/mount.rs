@@ -269,6 +269,17 @@ pub fn attach(mount: BorrowedFd<'_>, at: &Path) -> Result<(), MountError> {
         .map_err(|errno| MountError::Attach { mountpoint: at.to_owned(), errno })
 }
 
+/// As [`unmount`], and aborts the connection: every request that waits fails with ECONNABORTED, in
+/// whosever hands it is, and every later one with ENOTCONN.
+///
+/// # Errors
+/// As for `unmount`.
+pub fn abort(mountpoint: &Path) -> Result<(), UnmountError> {
+    let flags = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    rustix::mount::unmount(mountpoint, flags)
+        .map_err(|errno| UnmountError { mountpoint: mountpoint.to_owned(), errno })
+}
+
 /// Detaches the mount: it disappears at once, and its connection ends when the last user of it is
 /// gone. Sessions on it end then as [`Ended::Unmounted`](crate::Ended::Unmounted).
 ///

@@ -1,7 +1,7 @@
 //! The threads that serve a connection, each reading, answering, reading again.
 
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,9 @@ use crate::interrupt::InFlight;
 use crate::journal::Journal;
 use crate::mapping::MAX_THREADS;
 use crate::notify;
+use crate::quiet::Quiet;
 use crate::session::{Recovery, Serve, ServeError};
+use crate::uring::{self, DEVICE_THREADS, Rings, ThreadRing};
 use crate::worker::Worker;
 
 /// Why serving ended.
@@ -86,12 +88,13 @@ pub struct Stopper(Arc<Stop>);
 struct Stop {
     asked: AtomicBool,
     event: OwnedFd,
+    quiet: Arc<Quiet>,
 }
 
 impl Stopper {
-    fn new() -> Result<Self, Errno> {
+    fn new(quiet: Arc<Quiet>) -> Result<Self, Errno> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self(Arc::new(Stop { asked: AtomicBool::new(false), event })))
+        Ok(Self(Arc::new(Stop { asked: AtomicBool::new(false), event, quiet })))
     }
 
     /// Asks the threads to end after the request they have in hand; does not wait for them.
@@ -99,6 +102,12 @@ impl Stopper {
         self.0.asked.store(true, Ordering::Release);
         // Never read, so it stays readable and wakes every thread. EAGAIN: it is at its maximum.
         let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
+        self.0.quiet.stop();
+    }
+
+    /// Readable from [`stop`](Self::stop) on.
+    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+        self.0.event.as_fd()
     }
 
     pub(crate) fn asked(&self) -> bool {
@@ -174,6 +183,7 @@ pub(crate) struct Serving {
     pub(crate) journal: Claimed,
     pub(crate) parking: Parking,
     pub(crate) nudge: Nudge,
+    pub(crate) quiet: Arc<Quiet>,
     pub(crate) stopper: Stopper,
     pub(crate) threads: NonZeroUsize,
 }
@@ -205,44 +215,60 @@ impl Drop for Claimed {
     }
 }
 
-/// Recovers what there is to recover and starts the threads.
+/// What a thread waits on.
+enum Source {
+    Device(Waiter),
+    Ring(Box<ThreadRing>),
+}
+
+/// Recovers what there is to recover and starts the threads: as many as asked for, or those of the
+/// rings and one beside them.
 pub(crate) fn start(
     device: Arc<Device>,
     fs: Arc<dyn Filesystem>,
     how: Serve,
+    rings: Option<Rings>,
 ) -> Result<ServeHandle, ServeError> {
-    let threads = how.threads;
+    let at_device = if rings.is_some() { DEVICE_THREADS } else { how.threads.get() };
+    let rings = rings.map(|rings| rings.0).unwrap_or_default();
+    let threads = at_device.saturating_add(rings.len());
+    let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
     if threads.get() > MAX_THREADS {
         return Err(ServeError::Threads { threads });
     }
     let journal = Claimed::new(how.journal)?;
     let wait = |errno| ServeError::Wait { errno };
-    let stopper = Stopper::new().map_err(wait)?;
+    let quiet = Arc::new(Quiet::new(Arc::clone(&device), threads.get()).map_err(wait)?);
+    let stopper = Stopper::new(Arc::clone(&quiet)).map_err(wait)?;
     let nudge = Nudge::new().map_err(wait)?;
-    let waiters: Vec<Waiter> = (0..threads.get())
-        .map(|_| Waiter::new(&device, stopper.0.event.as_fd(), &nudge))
-        .collect::<Result<_, _>>()
-        .map_err(wait)?;
+    let waiters = (0..at_device).map(|_| Waiter::new(&device, stopper.event(), &nudge));
+    let mut sources: Vec<Source> =
+        waiters.map(|waiter| waiter.map(Source::Device)).collect::<Result<_, _>>().map_err(wait)?;
+    sources.extend(rings.into_iter().map(|ring| Source::Ring(Box::new(ring))));
     let (in_flight, parking) = (InFlight::new(threads), Parking::new(how.fairness));
-    let serving = Serving { device, fs, in_flight, journal, parking, nudge, stopper, threads };
+    let serving =
+        Serving { device, fs, in_flight, journal, parking, nudge, quiet, stopper, threads };
     let leftovers = serving.recover(how.recovery)?;
-    spawn(&Arc::new(serving), waiters, leftovers)
+    spawn(&Arc::new(serving), sources, leftovers)
 }
 
 fn spawn(
     serving: &Arc<Serving>,
-    waiters: Vec<Waiter>,
+    sources: Vec<Source>,
     leftovers: bool,
 ) -> Result<ServeHandle, ServeError> {
     let ends = Arc::new(Ends::default());
     let handle = ServeHandle { stopper: serving.stopper.clone(), ends: Arc::clone(&ends) };
-    for (index, waiter) in waiters.into_iter().enumerate() {
+    for (index, source) in sources.into_iter().enumerate() {
         let serving = Arc::clone(serving);
         // A panic leaves this as it is.
         let at_work = AtWork { ends: Arc::clone(&ends), ended: Ended::Error(Errno::IO) };
         ends.lock().at_work += 1;
         let thread = std::thread::Builder::new().name(format!("fuse-{index}")).spawn(move || {
-            let ended = run(&serving, index, &waiter, leftovers);
+            let ended = match source {
+                Source::Device(waiter) => run(&serving, index, &waiter, leftovers),
+                Source::Ring(ring) => uring::run(&serving, index, *ring),
+            };
             drop(serving); // before it counts as ended: the journal is free then
             at_work.end(ended);
         });

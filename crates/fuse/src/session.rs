@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::mapping::{MAX_THREADS, SLOT_BYTES};
 use crate::notify::Notifier;
 use crate::serve::{self, ServeHandle};
+use crate::uring::Rings;
 
 /// A connection that is mounted and initialised.
 ///
@@ -165,11 +166,36 @@ impl Session {
     /// Where threads, the journal or what they wait on cannot be had, or the kernel does not send
     /// requests again; nothing is served then.
     pub fn serve(&self, fs: Arc<dyn Filesystem>, how: Serve) -> Result<ServeHandle, ServeError> {
+        self.start(fs, how, None)
+    }
+
+    /// As [`serve`](Self::serve), over rings, for a connection that has
+    /// [agreed](Negotiated::is_over_io_uring) to them and has not been served before. There are as
+    /// many threads as rings and one more, whatever `how` says; nothing is put off, and nothing can
+    /// be recovered: when this process ends, the connection is to be aborted.
+    ///
+    /// # Errors
+    /// As for `serve`.
+    pub fn serve_over(
+        &self,
+        rings: Rings,
+        fs: Arc<dyn Filesystem>,
+        how: Serve,
+    ) -> Result<ServeHandle, ServeError> {
+        self.start(fs, how, Some(rings))
+    }
+
+    fn start(
+        &self,
+        fs: Arc<dyn Filesystem>,
+        how: Serve,
+        rings: Option<Rings>,
+    ) -> Result<ServeHandle, ServeError> {
         let size = self.negotiated.read_buffer_size();
         if size > SLOT_BYTES {
             return Err(ServeError::RequestSize { size });
         }
-        serve::start(Arc::clone(&self.device), fs, how)
+        serve::start(Arc::clone(&self.device), fs, how, rings)
     }
 }
 

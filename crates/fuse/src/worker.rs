@@ -1,17 +1,19 @@
 //! One thread's work: from the device into its slot of the journal, to the file system, back.
 
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 
-use crate::device::{Incoming, Sent};
+use crate::device::{self, Incoming, Sent};
 use crate::dispatch::Dispatcher;
 use crate::doze::Waiter;
-use crate::fair::{Arrival, Next, Ticket};
+use crate::fair::{Arrival, Asks, Next, Ticket};
 use crate::mapping::{Counter, PARKED_BYTES, Record, SLOT_BYTES};
 use crate::request;
 use crate::serve::{Ended, Serving};
+use crate::wake::own_tid;
 
 /// The smallest request: a header alone.
 const SMALLEST: usize = size_of::<crate::abi::InHeader>();
@@ -21,6 +23,7 @@ pub(crate) struct Worker<'s> {
     serving: &'s Serving,
     dispatcher: Dispatcher<'s>,
     index: usize,
+    tid: i32,
     slot: &'s Record<{ SLOT_BYTES / 8 }>,
     answered: &'s Counter,
     /// The request in hand. Taken out of the slot first: what others can write is not parsed.
@@ -35,14 +38,15 @@ enum Age {
 }
 
 impl<'s> Worker<'s> {
-    /// Thread number `index`; `None` where there are not so many.
+    /// Thread number `index`, which is the calling one; `None` where there are not so many.
     pub(crate) fn new(serving: &'s Serving, index: usize) -> Option<Self> {
         let dispatcher = Dispatcher::new(serving.fs.as_ref(), &serving.in_flight, index)?;
         let memory = serving.journal.memory();
         let slot = memory.threads.get(index)?;
         let answered = memory.head.answered.get(index)?;
         let request = vec![0; SLOT_BYTES];
-        Some(Self { serving, dispatcher, index, slot, answered, request })
+        serving.quiet.join();
+        Some(Self { serving, dispatcher, index, tid: own_tid(), slot, answered, request })
     }
 
     /// Answers requests until told to stop or until there will be none.
@@ -52,7 +56,8 @@ impl<'s> Worker<'s> {
                 self.finish_parked();
                 return Ended::Stopped;
             }
-            let incoming = self.slot.fill(|bytes| self.serving.device.read(bytes));
+            let quiet = &self.serving.quiet;
+            let incoming = self.slot.fill(|bytes| quiet.read(self.index, self.tid, bytes));
             if let Incoming::Request(len) = incoming {
                 self.arrived(len);
                 continue;
@@ -77,7 +82,10 @@ impl<'s> Worker<'s> {
         self.slot.load(request);
         match self.arrival(len) {
             Arrival::Now => self.answer(len, Age::New),
-            Arrival::Parked => self.slot.clear(),
+            Arrival::Parked => {
+                self.slot.clear();
+                self.serving.quiet.leave(); // others may be free to do it
+            }
             Arrival::Interrupted => {
                 if let Some((unique, _)) = self.request.get(..len).and_then(request::peek) {
                     self.refuse_interrupted(unique);
@@ -91,7 +99,7 @@ impl<'s> Worker<'s> {
         let Some(request) = self.request.get(..len) else { return Arrival::Now };
         let Some((unique, peek)) = request::peek(request) else { return Arrival::Now };
         let class = match self.serving.class(&peek) {
-            0 if self.serving.parking.lets_stranger_pass() => 0,
+            0 if self.serving.parking.lets_stranger_pass(|| self.is_idle()) => 0,
             0 => self.serving.class_of_stranger(&peek),
             class => class,
         };
@@ -100,7 +108,13 @@ impl<'s> Worker<'s> {
         }
         let store = |place| self.serving.journal.memory().park(place, request);
         let interrupted = || self.serving.in_flight.came_early(unique);
-        self.serving.parking.arrive(class, unique, store, interrupted)
+        let asks = Asks { class, thread: peek.caller.tid, unique };
+        self.serving.parking.arrive(asks, || self.is_idle(), store, interrupted)
+    }
+
+    /// Whether nothing waits in the device. Where nobody would be told, it has to be asked.
+    fn is_idle(&self) -> bool {
+        self.serving.quiet.is_on() && device::has_pending(self.serving.device.as_fd()) == Ok(false)
     }
 
     /// Does what was put off, or waits.
@@ -112,8 +126,14 @@ impl<'s> Worker<'s> {
                 self.answer_parked(ticket);
                 Ok(())
             }
+            Next::Wait(None) if self.serving.quiet.enter(|| self.has_nothing_else()) => Ok(()),
             Next::Wait(limit) => waiter.wait(limit),
         }
+    }
+
+    /// Whether a request is all there can be to wait for.
+    fn has_nothing_else(&self) -> bool {
+        self.serving.parking.is_empty() && !self.serving.stopper.asked()
     }
 
     /// Answers all that was put off.

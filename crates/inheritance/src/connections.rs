@@ -9,14 +9,16 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::mountpoint;
-use crate::view::{View, Wanted};
+use crate::view::{Transport, View, Wanted};
 
 /// Makes all of them; their mounts are nowhere yet.
 pub(crate) fn new(view: &View) -> Result<Holdings, Error> {
     let connections = view.connections.iter().map(|wanted| connect(view, wanted));
     let connections = connections.collect::<Result<_, _>>()?;
-    let keep = rustix::fs::memfd_create("resview-keep", MemfdFlags::CLOEXEC)
-        .map_err(Error::system("make a memfd"))?;
+    // So that a worker can make sure that it stays as long as it is mapped.
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let keep =
+        rustix::fs::memfd_create("resview-keep", flags).map_err(Error::system("make a memfd"))?;
     let listener = listen(view)?;
     Ok(Holdings { connections, keep, listener, guard: None, virtual_: true })
 }
@@ -43,12 +45,50 @@ pub(crate) fn connect(view: &View, wanted: &Wanted) -> Result<Held, Error> {
     let (connection, mount) = Connection::detached(&options)?;
     // What is written is short, and requests have to fit in the journal.
     let features = if is_cached { Features::page_cached() } else { Features::default() };
+    let asked = wanted.role == Role::Shared && may_use_rings(view);
+    let features = if asked { features.over_io_uring() } else { features };
     let session = connection.init(&Features { max_write: 4096, ..features })?;
+    if asked && !session.negotiated().is_over_io_uring() {
+        tracing::warn!(
+            "requests come through the device: this kernel does not offer FUSE over io_uring, which \
+             takes Linux 6.14, built with CONFIG_FUSE_IO_URING, and Y in \
+             /sys/module/fuse/parameters/enable_uring when the view is mounted"
+        );
+    }
     let negotiated = *session.negotiated();
     let device = session.into_device().map_err(Error::io("copy a descriptor"))?;
     let Wanted { role, mountpoint, .. } = wanted.clone();
     let state = ConnectionState { role, mountpoint, negotiated, attached: false };
     Ok(Held { state, device, journal: new_journal()?, mount: Some(mount) })
+}
+
+/// Whether rings are wanted and can be had. The kernel has to be asked before: a connection that has
+/// agreed to them waits for them.
+fn may_use_rings(view: &View) -> bool {
+    let tried = match view.transport {
+        Transport::Device => return false,
+        Transport::IoUring => fuse::Rings::try_out(),
+    };
+    if let Err(error) = &tried {
+        tracing::warn!("requests come through the device: {error}");
+    }
+    tried.is_ok()
+}
+
+/// Whether something of it ends with its worker, and cannot be handed on.
+#[must_use]
+pub fn is_over_io_uring(holdings: &Holdings) -> bool {
+    holdings.connections.iter().any(|held| held.state.negotiated.is_over_io_uring())
+}
+
+/// Ends one, and unmounts it.
+pub(crate) fn abort(held: &Held) -> Result<(), Error> {
+    match fuse::abort(&held.state.mountpoint) {
+        // Somebody else has unmounted it, or it never was in its place: closing the descriptors is
+        // its end.
+        Err(error) if error.errno == Errno::INVAL => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 /// An empty journal.

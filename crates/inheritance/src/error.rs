@@ -83,6 +83,12 @@ pub enum Error {
          may still have; end it with `resview stop`, and start again", .0.display()
     )]
     NotMounted(PathBuf),
+    /// The one that runs serves over io_uring.
+    #[error(
+        "the view on {} is served over io_uring, so that nobody can take over from the daemon that \
+         runs; end it with `resview stop`, and start again", .0.display()
+    )]
+    OverIoUring(PathBuf),
     /// A system call that should not fail.
     #[error("cannot {what}: {errno}")]
     System {

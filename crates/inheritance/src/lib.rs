@@ -18,13 +18,13 @@ mod predecessor;
 mod stored;
 mod view;
 
-pub use connections::{new_journal, put_in_place, unmount};
+pub use connections::{is_over_io_uring, new_journal, put_in_place, unmount};
 pub use error::Error;
 pub use home::Home;
 pub use manager::Manager;
 pub use mountpoint::{probe, resolve};
 pub use predecessor::{Former, Released};
-pub use view::{MountpointCheck, View, Wanted};
+pub use view::{MountpointCheck, Transport, View, Wanted};
 
 use control::{Holdings, Role};
 
@@ -51,8 +51,12 @@ pub fn inherit(view: &View) -> Result<Inheritance, Error> {
     let mut stored = stored::inherited()?;
     let mut manager = Manager::from_environment(&stored)?;
     let (holdings, former) = match predecessor::find(view, stored.is_of_use())? {
+        Some((theirs, _)) if is_over_io_uring(&theirs) => {
+            return Err(Error::OverIoUring(view.mountpoint()));
+        }
         Some((holdings, predecessor)) => (Some(holdings), Former::Living(predecessor)),
-        None => (stored.holdings(view)?, Former::Dead),
+        // One over io_uring has ended with its worker, whoever has its descriptor.
+        None => (stored.holdings(view)?.filter(|held| !is_over_io_uring(held)), Former::Dead),
     };
     let mended = holdings.map(|holdings| mend(view, holdings, &mut manager)).transpose()?;
     let (holdings, former) = match (mended.flatten(), former) {
@@ -65,6 +69,38 @@ pub fn inherit(view: &View) -> Result<Inheritance, Error> {
         }
     };
     Ok(Inheritance { holdings, former, manager, home })
+}
+
+/// Ends a connection over io_uring whose worker is dead, and makes anew what ends with it. Whoever
+/// waits for an answer gets ECONNABORTED, and what containers have of the shared tree answers
+/// ENOTCONN from now on. The other connections go on.
+///
+/// # Errors
+/// See [`Error`]: then nothing is mounted in its place.
+pub fn renew(view: &View, holdings: &mut Holdings, manager: &mut Manager) -> Result<(), Error> {
+    let (ended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut holdings.connections)
+        .into_iter()
+        .partition(|held| held.state.negotiated.is_over_io_uring());
+    holdings.connections = others;
+    for held in ended {
+        manager.forget(Holdings::names(held.state.role));
+        connections::abort(&held)?;
+    }
+    // What was mounted in it is mounted nowhere any more.
+    holdings.connections.retain_mut(|held| connections::is_usable(held, view));
+    complete(view, holdings, manager)
+}
+
+/// Makes what there is not.
+fn complete(view: &View, holdings: &mut Holdings, manager: &mut Manager) -> Result<(), Error> {
+    for wanted in &view.connections {
+        if holdings.connection(wanted.role).is_none() {
+            manager.forget(Holdings::names(wanted.role));
+            holdings.connections.push(connections::connect(view, wanted)?);
+        }
+    }
+    holdings.connections.sort_by_key(|held| held.state.role);
+    Ok(())
 }
 
 /// Makes anew what is dead or is mounted nowhere any more, and what there was not yet. `None`: that
@@ -85,11 +121,6 @@ fn mend(
     if holdings.connection(Role::Shared).is_none() {
         return Ok(None);
     }
-    for wanted in &view.connections {
-        if holdings.connection(wanted.role).is_none() {
-            manager.forget(Holdings::names(wanted.role));
-            holdings.connections.push(connections::connect(view, wanted)?);
-        }
-    }
+    complete(view, &mut holdings, manager)?;
     Ok(Some(holdings))
 }

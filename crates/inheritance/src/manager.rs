@@ -130,6 +130,15 @@ impl Manager {
         }
     }
 
+    /// Whether it has been given, and told, all that there is.
+    #[must_use]
+    pub fn has_all(&self, holdings: &Holdings) -> bool {
+        let mut names = holdings.descriptors_for_store().into_iter().map(|(name, _)| name);
+        let is_told = self.stale.is_empty() && self.unsaid.is_empty();
+        is_told
+            && (self.is_over || !self.is_there() || names.all(|name| self.given.contains(&name)))
+    }
+
     /// Whether that was all.
     fn forget_rest(&mut self) -> bool {
         while let Some(name) = self.stale.first() {

@@ -8,6 +8,17 @@ use control::Role;
 /// Whether a directory is fit to be mounted on; if not, a sentence.
 pub type MountpointCheck = fn(&Path) -> Result<(), String>;
 
+/// How requests come to a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Through `/dev/fuse`. A connection outlives its workers.
+    #[default]
+    Device,
+    /// Through rings of io_uring(7), for the shared tree and where the kernel offers it: else through
+    /// the device. Such a connection has one worker and ends with it; see [`fuse::Rings`].
+    IoUring,
+}
+
 /// One connection. How it is put in its place goes by the [role](Role::lies_in).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -26,6 +37,8 @@ pub struct View {
     pub connections: Vec<Wanted>,
     /// Where the control socket is; made if it is missing, mode 0700.
     pub runtime_dir: PathBuf,
+    /// How requests come to a worker.
+    pub transport: Transport,
     /// Makes the file system type `fuse.<subtype>`.
     pub subtype: String,
     /// Started with the mountpoint as its last argument where a view is mounted there that nobody

@@ -43,7 +43,9 @@ fn push_padded(out: &mut Vec<u8>, mut number: u64, width: usize, fill: u8) {
         }
     }
     let length = digits.len() - start;
-    out.resize(out.len() + width.saturating_sub(length), fill);
+    if length < width {
+        out.resize(out.len() + width - length, fill);
+    }
     out.extend_from_slice(&digits[start..]);
 }
 

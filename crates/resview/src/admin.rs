@@ -161,7 +161,12 @@ fn lines(value: &Value, depth: usize, out: &mut String) {
 /// Connections, by what they serve and where.
 fn places(connections: &[Value]) -> String {
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or("?").to_owned();
-    let place = |one: &Value| format!("{} at {}", text(one, "role"), text(one, "mountpoint"));
+    let how = |one: &Value| match one["transport"].as_str() {
+        Some("io-uring") => " (over io_uring: not crash-safe)",
+        _ => "",
+    };
+    let place =
+        |one: &Value| format!("{} at {}{}", text(one, "role"), text(one, "mountpoint"), how(one));
     connections.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
@@ -178,6 +183,13 @@ fn ended(result: anyhow::Result<exit_codes::Code>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_transport_that_is_not_crash_safe_is_named() {
+        let one = |transport| json!({"role": "shared", "mountpoint": "/v", "transport": transport});
+        assert_eq!(places(&[one("device")]), "shared at /v");
+        assert_eq!(places(&[one("io-uring")]), "shared at /v (over io_uring: not crash-safe)");
+    }
 
     #[test]
     fn a_report_is_text_that_can_be_read() {

@@ -163,6 +163,10 @@ pub(crate) struct DaemonOptions {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 
+    /// How reads come from the kernel
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub(crate) transport: Transport,
+
     /// Give Kubernetes pods the view, as a plugin of containerd or CRI-O (resview nri)
     #[arg(long)]
     pub(crate) nri: bool,
@@ -172,6 +176,19 @@ pub(crate) struct DaemonOptions {
 
     #[command(flatten, next_help_heading = "Staying alive")]
     pub(crate) supervision: SupervisionOptions,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// Through /dev/fuse: a worker may die or be replaced at any moment, and no read fails
+    #[default]
+    Device,
+    /// The shared tree's through io_uring, where the kernel offers that (Linux 6.14,
+    /// /sys/module/fuse/parameters/enable_uring); more reads per second, but NOT CRASH-SAFE: when
+    /// the worker dies, files of the shared tree that containers have answer ENOTCONN from then on
+    /// (a new tree, through the device, is mounted for others). No upgrade in place, no take-over,
+    /// and no turns among containers. Files of `resview attach` are not concerned
+    IoUring,
 }
 
 /// Which daemon is meant.

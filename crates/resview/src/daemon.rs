@@ -4,20 +4,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use hostfs::HostFs;
 use supervisor::Ended;
 use view::catalogue::{FilePolicy, PRESSURE};
 use view::policy::Policy;
 use viewfs::Upkeep;
 
-use crate::cli::{DEFAULT_MOUNTPOINT, DaemonOptions};
+use crate::cli::{DEFAULT_MOUNTPOINT, DaemonOptions, Transport};
 use crate::exit_codes;
 use crate::logging;
 use crate::mountpoint::{Occupied, check_empty, check_free, resolve};
 use crate::runtime_dir;
 use crate::serve::{ServeOptions, Subtype, default_threads};
-use crate::supervise::{Reach, Supervision};
+use crate::supervise::{OnStop, Reach, Supervision, SupervisionOptions};
 use crate::worker::Settings;
 
 /// Runs the daemon until it is told to stop; exit code 0 then, 1 if it could not start. Under a
@@ -38,6 +38,9 @@ pub(crate) fn main(options: &DaemonOptions, arguments: &[OsString]) -> ExitCode 
 
 fn run(options: &DaemonOptions, arguments: &[OsString]) -> anyhow::Result<Ended> {
     logging::start(options.log.as_deref(), "info")?;
+    if options.transport == Transport::IoUring {
+        check_io_uring(&options.supervision)?;
+    }
     let policy = options.view.policy()?;
     let mountpoint = prepare(&options.mountpoint)?;
     let usual = || runtime_dir::containers(&options.runtime_dir, &mountpoint);
@@ -52,6 +55,10 @@ fn run(options: &DaemonOptions, arguments: &[OsString]) -> anyhow::Result<Ended>
             plugin: options.nri.then(|| options.plugin.clone()),
         }),
         subtype: Subtype::Resview,
+        transport: match options.transport {
+            Transport::Device => supervisor::Transport::Device,
+            Transport::IoUring => supervisor::Transport::IoUring,
+        },
         pressure: has_pressure(&policy)?,
         worker_arguments: arguments.to_vec(),
         options: &options.supervision,
@@ -59,6 +66,19 @@ fn run(options: &DaemonOptions, arguments: &[OsString]) -> anyhow::Result<Ended>
         before_mount: check_before_mount,
     };
     supervision.run()
+}
+
+/// Refuses what a connection that ends with its worker cannot do.
+fn check_io_uring(options: &SupervisionOptions) -> anyhow::Result<()> {
+    let impossible = [
+        (options.on_stop == OnStop::Keep, "--on-stop keep: no later daemon could take over"),
+        (options.slots, "--slots: they would show a dead view for as long as the daemon runs"),
+        (options.requests_per_second.is_some(), "--requests-per-second: no request can be put off"),
+    ];
+    match impossible.into_iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => bail!("--transport io-uring does not go together with {what}"),
+        None => Ok(()),
+    }
 }
 
 /// What a worker of this daemon serves at `mountpoint`.
@@ -115,5 +135,27 @@ fn make_default(mountpoint: &Path) -> anyhow::Result<()> {
         Err(error) if error.raw_os_error() == Some(nix::libc::ENOTCONN) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         result => result.with_context(|| format!("cannot make {}", mountpoint.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn io_uring_goes_with_nothing_that_it_cannot_keep() {
+        let usual = SupervisionOptions::default();
+        assert!(check_io_uring(&usual).is_ok());
+        let with = |change: fn(&mut SupervisionOptions)| {
+            let mut options = usual.clone();
+            change(&mut options);
+            check_io_uring(&options).unwrap_err().to_string()
+        };
+        assert!(with(|options| options.on_stop = OnStop::Keep).contains("--on-stop keep"));
+        assert!(with(|options| options.slots = true).contains("--slots"));
+        let rate = |options: &mut SupervisionOptions| {
+            options.requests_per_second = Some(std::num::NonZeroU32::MIN);
+        };
+        assert!(with(rate).contains("--requests-per-second"));
     }
 }

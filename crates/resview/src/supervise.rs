@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use control::{Degraded, Recovery, Role};
 use procfmt::units::Bytes;
-use supervisor::{CommandLine, Config, Ended, Helper, View, Wanted};
+use supervisor::{CommandLine, Config, Ended, Helper, Transport, View, Wanted};
 
 use crate::nri::PluginOptions;
 use crate::runtime_dir;
@@ -121,6 +121,8 @@ pub(crate) struct Supervision<'a> {
     /// Whether there is a container tree, and an agent that attaches.
     pub(crate) reach: Option<Reach>,
     pub(crate) subtype: Subtype,
+    /// How requests of the shared tree come to a worker.
+    pub(crate) transport: Transport,
     /// Whether there are pressure files.
     pub(crate) pressure: bool,
     /// The command line of the daemon, from its name on.
@@ -165,6 +167,7 @@ impl Supervision<'_> {
         let view = View {
             connections,
             runtime_dir: own_dir,
+            transport: self.transport,
             subtype: self.subtype.name().to_owned(),
             probe: line(vec!["__stage".into(), "probe".into()]),
             before_mount: Some(self.before_mount),
@@ -295,6 +298,7 @@ mod tests {
                     nri_wait: Duration::from_millis(7),
                 }),
             }),
+            transport: Transport::IoUring,
             pressure: true,
             worker_arguments: vec!["daemon".into(), "--slots".into()],
             options: &options,
@@ -303,6 +307,7 @@ mod tests {
         };
         let config = supervision.config().unwrap();
         assert_eq!(config.view.runtime_dir, Path::new("/r/v-w"));
+        assert_eq!(config.view.transport, Transport::IoUring);
         assert_eq!(config.worker.arguments, ["__worker", "daemon", "--slots"]);
         let agent = &config.helpers[1].command.arguments;
         assert_eq!(agent[..3], ["__agent", "--mountpoint", "/v/w"]);

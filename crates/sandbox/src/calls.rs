@@ -115,6 +115,11 @@ pub(crate) fn allowed(sandbox: &Sandbox) -> Result<BTreeMap<i64, Vec<SeccompRule
     // One more filter, which can only take away.
     let more = [is(0, c::SECCOMP_SET_MODE_FILTER.cast_signed())?];
     rules.insert(c::SYS_seccomp, vec![rule(&more)?]);
+    if sandbox.rings {
+        // No new ones, and none of another kind: io_uring_setup(2) and io_uring_register(2) fail.
+        rules.insert(c::SYS_io_uring_enter, Vec::new());
+        rules.insert(c::SYS_sched_setaffinity, vec![rule(&[is(0, 0)?])?]);
+    }
     if cfg!(target_arch = "aarch64") {
         // PER_LINUX32, for the text that 32-bit programs get.
         rules.insert(c::SYS_personality, one_of(0, &[8])?);
@@ -208,6 +213,16 @@ mod tests {
         let allowed = allowed(&most).unwrap();
         let wrong: Vec<_> = DANGEROUS.iter().filter(|call| allowed.contains_key(call)).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    fn rings_that_are_there_can_be_used_and_none_be_made() {
+        let allowed = allowed(&Sandbox { rings: true, ..Sandbox::default() }).unwrap();
+        assert_eq!(allowed.get(&c::SYS_io_uring_enter), Some(&Vec::new()));
+        assert_eq!(allowed.get(&c::SYS_sched_setaffinity).map(Vec::len), Some(1), "of itself only");
+        for call in [c::SYS_io_uring_setup, c::SYS_io_uring_register] {
+            assert!(!allowed.contains_key(&call), "call {call}");
+        }
     }
 
     #[test]

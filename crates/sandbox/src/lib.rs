@@ -82,6 +82,10 @@ pub struct Sandbox {
     pub readable: Vec<PathBuf>,
     /// Whether pressure triggers are set, which is done by writing.
     pub triggers: bool,
+    /// Whether requests come through rings of io_uring(7), which have to be there already and to be
+    /// restricted to what they are for: a ring makes no system calls that the filter could see.
+    /// Allows io_uring_enter(2), and threads to choose their own CPUs.
+    pub rings: bool,
     /// RLIMIT_DATA in bytes: heap and all other private writable memory, the stack of each thread
     /// counted in full (2 MiB). `None`: as it was.
     pub memory: Option<u64>,

@@ -15,6 +15,7 @@ mod config;
 mod crashes;
 mod ending;
 mod requests;
+mod rest;
 mod signals;
 mod succession;
 mod supervisor;
@@ -22,7 +23,7 @@ mod watch;
 
 pub use children::CommandLine;
 pub use config::{Config, Ended, Error, Helper, OnStop};
-pub use inheritance::{MountpointCheck, View, Wanted, probe, resolve};
+pub use inheritance::{MountpointCheck, Transport, View, Wanted, probe, resolve};
 
 use crate::supervisor::Supervisor;
 

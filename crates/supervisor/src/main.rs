@@ -10,7 +10,7 @@ use clap::Parser;
 use control::{Degraded, Recovery};
 use serde::Deserialize;
 use serde_json::Value;
-use supervisor::{CommandLine, Config, OnStop, View};
+use supervisor::{CommandLine, Config, OnStop, Transport, View};
 
 /// As the first argument: look whether the view at the path that follows answers.
 const PROBE: &str = "__probe";
@@ -85,6 +85,7 @@ fn run(options: Options) -> anyhow::Result<()> {
     let view = View {
         connections: View::usual(&mountpoint, options.pressure),
         runtime_dir: options.runtime_dir,
+        transport: Transport::Device,
         subtype: options.subtype,
         probe: CommandLine { program: probe, arguments: vec![PROBE.into()] },
         before_mount: None,

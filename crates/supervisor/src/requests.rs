@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use children::{Phase, Worker};
-use control::{Answer, PROTOCOL, Request, ToWorker, Visitor};
+use control::{Answer, ConnectionState, PROTOCOL, Request, ToWorker, Visitor};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 
@@ -102,6 +102,16 @@ impl Supervisor {
         }
     }
 
+    fn connections(&self) -> Vec<Value> {
+        let state = |state: &ConnectionState| {
+            let over_io_uring = state.negotiated.is_over_io_uring();
+            let mut report = json!(state);
+            report["transport"] = if over_io_uring { "io-uring" } else { "device" }.into();
+            report
+        };
+        self.holdings.estate().connections.iter().map(state).collect()
+    }
+
     fn own_report(&self) -> Value {
         let served = |worker: &Worker| worker.served(Instant::now()).unwrap_or_default();
         let worker = self.serving.as_ref().map(|worker| {
@@ -120,7 +130,7 @@ impl Supervisor {
             "virtual": self.holdings.virtual_,
             "recovery": self.config.recovery,
             "watchdog_ms": u64::try_from(self.config.watchdog.as_millis()).unwrap_or(u64::MAX),
-            "connections": self.holdings.estate().connections,
+            "connections": self.connections(),
             "worker": worker,
             "upgrading": self.trial.as_ref().is_some_and(|trial| !trial.done),
             "failing": self.crashes.is_failing(),

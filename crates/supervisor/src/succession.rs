@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use children::{Phase, Program, Worker};
 use control::{Answer, Hello, ToWorker, Visitor};
-use inheritance::Former;
+use inheritance::{Former, Transport};
 
 use crate::config::Error;
 use crate::crashes::{Crashes, SETTLED};
@@ -107,6 +107,9 @@ impl Supervisor {
         worker.reap();
         let (why, served) = (worker.why(), worker.served(now));
         self.recover |= worker.is_unclean();
+        if served.is_some() && self.goes_on() && inheritance::is_over_io_uring(&self.holdings) {
+            self.fall_back()?;
+        }
         match (served, &self.trial, &self.former) {
             _ if worker.is_dismissed() => {}
             (None, Some(Trial { done: false, .. }), _) => self.roll_back(&why),
@@ -119,6 +122,21 @@ impl Supervisor {
             self.schedule(now);
         }
         self.leaving.push(worker);
+        Ok(())
+    }
+
+    /// The worker of a connection over io_uring is gone, and the connection with it: the kernel has
+    /// requests that no other worker can ever get. Without an abort their callers would wait for
+    /// ever. From now on everything survives its worker.
+    fn fall_back(&mut self) -> Result<(), Error> {
+        tracing::error!(
+            "the shared tree was served over io_uring and has ended with its worker; it is mounted \
+             anew, and served through the device until the daemon is started again; containers that \
+             have files of it bound get ENOTCONN there until `resview attach` or their own restart"
+        );
+        self.config.view.transport = Transport::Device;
+        inheritance::renew(&self.config.view, &mut self.holdings, &mut self.manager)?;
+        self.manager.keep(&self.holdings);
         Ok(())
     }
 
@@ -195,6 +213,10 @@ impl Supervisor {
         }
         if self.former.is_some() || matches!(self.trial, Some(Trial { done: false, .. })) {
             return Err("a start or an upgrade is under way; try again when it is done");
+        }
+        if inheritance::is_over_io_uring(&self.holdings) {
+            return Err("the view is served over io_uring, and ends with its worker; stop the \
+                        daemon and start it again");
         }
         self.dismiss_next(now);
         let new = Rc::new(self.program.with_program(program));

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::config::{Config, Ended, Error};
 use crate::crashes::Crashes;
 use crate::ending::{Ending, How};
+use crate::rest;
 use crate::signals::Signals;
 use crate::succession::Trial;
 use crate::watch::{self, Watch};
@@ -50,8 +51,8 @@ pub(crate) struct Supervisor {
     /// Visitors that wait for the worker's report, and until when.
     pub(crate) asked: Vec<(Visitor, Instant)>,
     pub(crate) ending: Option<Ending>,
-    helpers: Vec<Helper>,
-    watches: BTreeMap<Role, Watch>,
+    pub(crate) helpers: Vec<Helper>,
+    pub(crate) watches: BTreeMap<Role, Watch>,
     pub(crate) next_look: Instant,
 }
 
@@ -150,15 +151,24 @@ impl Supervisor {
         Ok(ended)
     }
 
-    /// Waits for a signal, a message, a death, or the time of the next thing to do.
-    fn wait(&self) -> Result<(), Error> {
+    /// Waits for a signal, a message, a death, or the time of the next thing to do; where there is
+    /// none, until something happens.
+    fn wait(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let rests = self.rests(now);
         let start = self.start_at.filter(|_| self.next.is_none() && self.goes_on());
-        let until = start.map_or(self.next_look, |start| start.min(self.next_look));
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).unwrap_or_default();
+        let soon = start.map_or(self.next_look, |start| start.min(self.next_look));
+        let until = if rests { after(now, rest::LONGEST) } else { soon };
+        let timeout = Timespec::try_from(until.saturating_duration_since(now)).unwrap_or_default();
         let poll_in = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut fds: Vec<_> = self.sources().map(poll_in).collect();
-        match poll(&mut fds, Some(&timeout)) {
+        fds.extend(self.alarms().filter(|_| rests));
+        let polled = poll(&mut fds, Some(&timeout));
+        drop(fds);
+        if rests {
+            self.next_look = now;
+        }
+        match polled {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::System(errno.into())),
         }
@@ -188,7 +198,8 @@ impl Supervisor {
         }
     }
 
-    /// Looks whether the helpers run, the connections are there, and the worker answers.
+    /// Looks whether the helpers run, the connections are there, and the worker answers. See
+    /// [`rest`] for when nobody does.
     fn look(&mut self, now: Instant) -> Result<(), Error> {
         if !self.goes_on() {
             return Ok(()); // a worker that stops has a deadline of its own

@@ -10,6 +10,10 @@ use fuse::{Glance, MAX_THREADS};
 /// Intervals between looks in one period of the watchdog.
 const INTERVALS: u32 = 4;
 
+/// After so many looks at which nothing was asked of the worker, a look is not worth its price:
+/// waking a CPU for each. Who reads more often than that wakes nobody in addition.
+const STILL: u32 = 20;
+
 /// The time between two looks, for a period of the watchdog.
 pub(crate) fn interval(watchdog: Duration) -> Duration {
     (watchdog / INTERVALS).max(Duration::from_millis(1))
@@ -22,12 +26,17 @@ pub(crate) struct Watch {
     in_hand: [(u64, u32); MAX_THREADS],
     /// The count of answers, and for how many looks it has stood still while requests wait.
     waiting: (u64, u32),
+    /// At how many looks running nothing was asked of the worker, or had been since the last.
+    still: u32,
 }
 
 impl Watch {
     /// Looks once more; what is wrong with the worker. `pending`: requests wait that nobody has read.
     pub(crate) fn look(&mut self, glance: &Glance, pending: bool) -> Option<String> {
-        let idle = pending && self.waiting.0 == glance.answered;
+        let moved = self.waiting.0 != glance.answered;
+        let idle = pending && !moved;
+        let is_empty = glance.parked == 0 && glance.in_hand.iter().all(Option::is_none);
+        self.still = if is_empty && !pending && !moved { self.still.saturating_add(1) } else { 0 };
         self.waiting = (glance.answered, if idle { self.waiting.1.saturating_add(1) } else { 0 });
         for ((last, looks), unique) in self.in_hand.iter_mut().zip(glance.in_hand) {
             let unique = unique.unwrap_or(0);
@@ -45,6 +54,11 @@ impl Watch {
             }
             None => None,
         }
+    }
+
+    /// Whether nothing has been asked for so long that the next request may be waited for.
+    pub(crate) fn is_still(&self) -> bool {
+        self.still >= STILL
     }
 }
 
@@ -92,6 +106,24 @@ mod tests {
     fn nothing_to_do_is_well_for_ever() {
         let seen = verdicts((0..20).map(|_| (glance(9, &[]), false)));
         assert!(seen.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn only_what_nobody_uses_is_still() {
+        let after_looks = |last: Glance, pending| {
+            let mut watch = Watch::default();
+            for _ in 0..=STILL {
+                watch.look(&glance(9, &[]), false);
+            }
+            assert!(watch.is_still(), "the first look finds that there were answers");
+            watch.look(&last, pending);
+            watch.is_still()
+        };
+        assert!(after_looks(glance(9, &[]), false));
+        assert!(!after_looks(glance(9, &[]), true));
+        assert!(!after_looks(glance(10, &[]), false));
+        assert!(!after_looks(glance(9, &[0, 7]), false));
+        assert!(!after_looks(Glance { parked: 1, ..glance(9, &[]) }, false));
     }
 
     #[test]

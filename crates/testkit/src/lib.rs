@@ -13,6 +13,7 @@ mod mounts;
 pub mod oci;
 pub mod reader;
 mod skip;
+pub mod uring;
 
 pub use cgroup::TestCgroup;
 pub use fixtures::{fixture, fixtures_dir, hosts};

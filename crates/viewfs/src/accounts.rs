@@ -257,4 +257,31 @@ mod tests {
             assert_eq!(times.unwrap().unwrap().total.user.0, user / 1_000_000);
         }
     }
+
+    /// `cargo test --release -p viewfs --lib -- --ignored --nocapture many`
+    #[test]
+    #[ignore = "prints what many containers cost"]
+    fn many_accounts() {
+        let resident_kib = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        for (count, cpus) in [(10, 2), (1000, 2), (10_000, 2), (10_000, 64)] {
+            let accounts = Accounts::open(None, usize::try_from(cpus).unwrap());
+            let visible = CpuSet::first(cpus);
+            let before = resident_kib();
+            let ask = |container| {
+                let read = || Ok(Some((used(1_000_000), Hint::None)));
+                let whose = (ContainerKey(container), CgroupId(1));
+                accounts.times(whose, Usec(1_000_000), &visible, 1, read).unwrap()
+            };
+            (0..count).for_each(|container| drop(ask(container)));
+            let bytes = (resident_kib().saturating_sub(before) << 10) / count;
+            let (begin, rounds) = (std::time::Instant::now(), 100_000 / count);
+            (0..rounds).flat_map(|_| 0..count).for_each(|container| drop(ask(container)));
+            let each = begin.elapsed() / u32::try_from(rounds * count).unwrap();
+            println!("{count} accounts of {cpus} CPUs: {each:?} each, {bytes} bytes each");
+        }
+    }
 }

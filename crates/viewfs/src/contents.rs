@@ -19,6 +19,7 @@ use crate::degraded::{Degraded, Log};
 use crate::gather::{Gather, GatherError, Histories, HostText, Start};
 use crate::linux32::{self, Linux32};
 use crate::pressure::HostPressure;
+use crate::recent::Callers;
 use crate::upkeep::Upkeep;
 
 /// Who asks, and what they get to read.
@@ -27,6 +28,7 @@ pub struct Contents {
     host: Arc<HostFs>,
     identifier: Arc<Identifier>,
     classes: Classes,
+    callers: Callers,
     source: Source,
     linux32: Linux32,
     /// `None`: there are no pressure files.
@@ -119,6 +121,7 @@ impl Unstarted {
             host,
             identifier,
             classes: Classes::new(),
+            callers: Callers::new(),
             source,
             linux32,
             pressure,
@@ -184,12 +187,14 @@ impl Contents {
         if !self.is_virtual() {
             return Ok(None);
         }
-        let container = self.identifier.identify(tid).map_err(|error| {
-            tracing::debug!(tid, %error, "cannot tell whose thread this is");
-            error.errno()
-        })?;
-        self.classes.note(tid, container.as_ref().map(|container| container.key()));
-        Ok(container)
+        self.callers.of(tid, || {
+            let container = self.identifier.identify(tid).map_err(|error| {
+                tracing::debug!(tid, %error, "cannot tell whose thread this is");
+                error.errno()
+            })?;
+            self.classes.note(tid, container.as_ref().map(|container| container.key()));
+            Ok(container)
+        })
     }
 
     /// Whose request it may be, without asking anybody; see [`fuse::Filesystem::class`].
@@ -211,7 +216,8 @@ impl Contents {
 
     /// Whether the thread `tid` gets the text for 32-bit programs of this file.
     pub(crate) fn is_linux32(&self, file: &ProcFile, tid: u32) -> bool {
-        linux32::may_differ(file.name) && linux32::is_linux32(self.identifier.personality(tid))
+        let look = || linux32::is_linux32(self.identifier.personality(tid));
+        linux32::may_differ(file.name) && self.callers.is_linux32(tid, look)
     }
 
     /// The content of a file of `/proc`.

@@ -27,7 +27,7 @@ pub(crate) fn built_at_open(fh: Fh) -> OpenReply {
 /// Content just made.
 #[derive(Debug)]
 pub(crate) struct Built {
-    pub(crate) content: Vec<u8>,
+    pub(crate) content: Content,
     /// Whether it may serve as the last good content of its container and file.
     pub(crate) is_good: bool,
 }
@@ -57,15 +57,15 @@ struct State {
 
 impl Snapshot {
     /// Writes down a file that is about to be open.
-    pub(crate) fn new(keep: &Keep, meta: Meta, content: Vec<u8>) -> Self {
+    pub(crate) fn new(keep: &Keep, meta: Meta, content: Content) -> Self {
         keep.open(&meta, &content);
-        let state = State { content: Arc::new(content), fresh: true, refreshed_by: 0 };
+        let state = State { content, fresh: true, refreshed_by: 0 };
         Self { state: Mutex::new(state), meta: Mutex::new(meta) }
     }
 
     /// A snapshot for a file whose opener may wait for an event before the first read, which shall
     /// then not get what was true at OPEN.
-    pub(crate) fn outdated(keep: &Keep, meta: Meta, content: Vec<u8>) -> Self {
+    pub(crate) fn outdated(keep: &Keep, meta: Meta, content: Content) -> Self {
         let snapshot = Self::new(keep, meta, content);
         snapshot.lock().fresh = false;
         snapshot
@@ -121,7 +121,6 @@ impl Snapshot {
         }
         drop(state);
         let Built { content, is_good } = build()?;
-        let content = Arc::new(content);
         let mut meta = self.meta();
         (meta.refreshed_by, meta.is_good) = (unique, is_good);
         keep.refresh(&meta, &content);
@@ -215,15 +214,19 @@ mod tests {
         Keep::create().unwrap()
     }
 
+    fn content(text: &str) -> Content {
+        Arc::new(text.as_bytes().to_vec())
+    }
+
     fn built(text: &str) -> impl FnOnce() -> Result<Built, ()> {
-        let content = text.as_bytes().to_vec();
+        let content = content(text);
         move || Ok(Built { content, is_good: true })
     }
 
     #[test]
     fn seek_to_zero_refreshes() {
         let keep = keep();
-        let snapshot = Snapshot::new(&keep, meta(0, Usec(0)), b"open".to_vec());
+        let snapshot = Snapshot::new(&keep, meta(0, Usec(0)), content("open"));
         assert_eq!(*snapshot.at(0, 4, &keep, built("unused")), b"open");
         assert_eq!(*snapshot.at(2, 6, &keep, built("unused")), b"open");
         assert_eq!(*snapshot.at(0, 8, &keep, built("second")), b"second");
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn first_pread_at_offset() {
         let keep = keep();
-        let snapshot = Snapshot::new(&keep, meta(0, Usec(0)), b"open".to_vec());
+        let snapshot = Snapshot::new(&keep, meta(0, Usec(0)), content("open"));
         assert_eq!(*snapshot.at(2, 4, &keep, built("unused")), b"open");
         assert_eq!(*snapshot.at(0, 6, &keep, built("second")), b"second");
     }
@@ -241,7 +244,7 @@ mod tests {
     #[test]
     fn a_container_that_is_gone_keeps_its_last_content() {
         let keep = keep();
-        let snapshot = Snapshot::new(&keep, meta(0, Usec(0)), b"open".to_vec());
+        let snapshot = Snapshot::new(&keep, meta(0, Usec(0)), content("open"));
         snapshot.at(0, 4, &keep, built("unused"));
         assert_eq!(*snapshot.at(0, 6, &keep, || Err(())), b"open");
     }
@@ -249,7 +252,7 @@ mod tests {
     #[test]
     fn an_error_reaches_whoever_wants_it() {
         let keep = keep();
-        let snapshot = Snapshot::outdated(&keep, meta(0, Usec(0)), b"open".to_vec());
+        let snapshot = Snapshot::outdated(&keep, meta(0, Usec(0)), content("open"));
         assert_eq!(**snapshot.try_at(0, 4, &keep, built("first")).unwrap(), *b"first");
         assert_eq!(snapshot.try_at(0, 6, &keep, || Err(())), Err(()));
         assert_eq!(**snapshot.try_at(3, 8, &keep, built("unused")).unwrap(), *b"first");

@@ -27,6 +27,7 @@ mod numa;
 mod open;
 mod places;
 mod pressure;
+mod recent;
 mod sampler;
 mod shared_tree;
 mod store;

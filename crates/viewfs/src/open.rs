@@ -11,6 +11,7 @@ use crate::handles::{Built, Snapshot};
 use crate::keep::{self, Listed, Meta, listing_to_bytes};
 use crate::nodes::Node;
 use crate::places::Place;
+use crate::recent::Which;
 use crate::shared_tree::{SharedTree, dots};
 
 /// So many bytes of content count as one handle more: 256 MiB in all.
@@ -58,10 +59,23 @@ impl SharedTree {
 
     pub(crate) fn build(&self, meta: &Meta, what: &What, whose: &Whose) -> fuse::Result<Built> {
         let container = whose.container()?;
+        if self.contents.degraded().is_some() {
+            return self.make(meta, what, container); // every answer counts
+        }
+        let which = Which { node: meta.node, is_linux32: what.is_linux32(), container };
+        self.made.of(which, || self.make(meta, what, container))
+    }
+
+    fn make(
+        &self,
+        meta: &Meta,
+        what: &What,
+        container: Option<&Arc<Container>>,
+    ) -> fuse::Result<Built> {
         let degraded = self.contents.degraded().filter(|_| self.is_made(what, container));
         if let Some(log) = degraded {
             if let Some(content) = log.last_good(&self.keep, meta, what.name()) {
-                return Ok(Built { content, is_good: true });
+                return Ok(Built { content: Arc::new(content), is_good: true });
             }
             log.host(meta.node, what.name());
         }
@@ -71,7 +85,8 @@ impl SharedTree {
             }
             What::Sys(path) => self.contents.sys_file(path, container),
         };
-        Ok(Built { content: content?, is_good: degraded.is_none() && container.is_some() })
+        let content = Arc::new(content?);
+        Ok(Built { content, is_good: degraded.is_none() && container.is_some() })
     }
 
     /// Whether the container gets content that is made for it, not the host's.

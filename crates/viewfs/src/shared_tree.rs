@@ -24,6 +24,7 @@ use crate::listing::list;
 use crate::nodes::{Node, Nodes, sys_number};
 use crate::open::{OpenDirectory, OpenFile};
 use crate::places::Places;
+use crate::recent::Made;
 use crate::sys::{self, SysEntry};
 
 /// How long the kernel may use what never changes.
@@ -51,6 +52,7 @@ pub struct SharedTree {
     pub(crate) directories: Handles<OpenDirectory>,
     /// By container; `None` is the host.
     pub(crate) places: Arc<Places<Option<ContainerKey>>>,
+    pub(crate) made: Made,
     /// What the last worker had opened, by the number of the request.
     resent: Resent,
     born: Duration,
@@ -65,7 +67,9 @@ impl SharedTree {
         let (files, directories) = (Handles::new(), Handles::new());
         let nodes = Nodes::new(contents.has_pressure());
         let (places, resent) = (Places::new(HANDLES_EACH), Resent::default());
-        let mut tree = Self { contents, keep, nodes, files, directories, places, resent, born };
+        let made = Made::new();
+        let mut tree =
+            Self { contents, keep, nodes, files, directories, places, made, resent, born };
         tree.resent = tree.adopt();
         tree
     }

@@ -33,6 +33,8 @@ pub(crate) struct Counted {
     /// `None`: nothing tells whether anything has changed.
     activity: Option<Activity>,
     steps_since_walk: u32,
+    /// The thread that `last_pid` is about, as this process sees it; 0 for none.
+    youngest: u32,
 }
 
 /// Totals that rise whenever a task of the container runs or waits.
@@ -68,16 +70,17 @@ pub(crate) fn count_tasks(
     let activity = activity(group)?;
     let recent = last.filter(|last| last.steps_since_walk < MOST_STEPS);
     let without_a_walk = match recent {
-        Some(last) if last.holds(activity) => Some(last.sample),
-        Some(last) if last.sample.blocked == 0 => ask_kernel(host, group, taskstats)?,
+        Some(last) if last.holds(activity) => Some((last.sample, last.youngest)),
+        Some(last) if last.sample.blocked == 0 => ask_kernel(host, group, taskstats, last)?,
         _ => None,
     };
-    let mut counted = match (recent, without_a_walk) {
-        (Some(last), Some(sample)) => {
-            Counted { sample, activity, steps_since_walk: last.steps_since_walk + 1 }
-        }
-        _ => Counted { sample: walk(host, group)?, activity, steps_since_walk: 0 },
+    let steps_since_walk =
+        recent.filter(|_| without_a_walk.is_some()).map_or(0, |last| last.steps_since_walk + 1);
+    let (sample, youngest) = match without_a_walk {
+        Some(seen) => seen,
+        None => walk(host, group, last)?,
     };
+    let mut counted = Counted { sample, activity, steps_since_walk, youngest };
     let sample = &mut counted.sample;
     // Tasks in a frozen v1 cgroup show D, though the kernel counts them for no load.
     if group.is_frozen()? {
@@ -112,7 +115,8 @@ fn ask_kernel(
     host: &HostFs,
     group: &Group,
     taskstats: Option<&Taskstats>,
-) -> Result<Option<Sample>, cgroup::Error> {
+    last: &Counted,
+) -> Result<Option<(Sample, u32)>, cgroup::Error> {
     let Some(taskstats) = taskstats else { return Ok(None) };
     let Some(directories) = group.v1_directories(MOST_CGROUPS)? else { return Ok(None) };
     let mut running: u64 = 0;
@@ -123,11 +127,15 @@ fn ask_kernel(
             _ => return Ok(None),
         }
     }
-    let last_pid = last_pid(host, &group.threads(MOST_THREADS)?);
-    Ok(Some(Sample { running, last_pid, ..Sample::default() }))
+    let (youngest, last_pid) = youngest(host, &group.threads(MOST_THREADS)?, Some(last));
+    Ok(Some((Sample { running, last_pid, ..Sample::default() }, youngest)))
 }
 
-fn walk(host: &HostFs, group: &Group) -> Result<Sample, cgroup::Error> {
+fn walk(
+    host: &HostFs,
+    group: &Group,
+    last: Option<&Counted>,
+) -> Result<(Sample, u32), cgroup::Error> {
     let threads = group.threads(MOST_THREADS)?;
     let states = States::of(host, &threads);
     let total = group.task_count()?.unwrap_or(states.looked_at);
@@ -135,8 +143,9 @@ fn walk(host: &HostFs, group: &Group) -> Result<Sample, cgroup::Error> {
         true => count,
         false => scale(count, total, states.looked_at),
     };
-    let last_pid = last_pid(host, &threads);
-    Ok(Sample { running: all(states.running), blocked: all(states.blocked), total, last_pid })
+    let (youngest, last_pid) = youngest(host, &threads, last);
+    let (running, blocked) = (all(states.running), all(states.blocked));
+    Ok((Sample { running, blocked, total, last_pid }, youngest))
 }
 
 /// How many of some threads were in which state.
@@ -168,13 +177,18 @@ impl States {
     }
 }
 
-/// The id of the youngest of the threads in its own pid namespace; 0 if it has ended.
-fn last_pid(host: &HostFs, threads: &[u32]) -> u64 {
-    let Some(youngest) = threads.iter().max() else { return 0 };
+/// The youngest of the threads, and its id in its own pid namespace; 0 if it has ended.
+fn youngest(host: &HostFs, threads: &[u32], last: Option<&Counted>) -> (u32, u64) {
+    let Some(&youngest) = threads.iter().max() else { return (0, 0) };
+    // Ids are given out in turn, so it is no other one a few seconds later.
+    let known = last.filter(|last| last.youngest == youngest && last.sample.last_pid > 0);
+    if let Some(last) = known {
+        return (youngest, last.sample.last_pid);
+    }
     let mut text = Vec::new();
     let status = host.proc.read_one(format!("{youngest}/status"), &mut text);
     let status = status.ok().and_then(|()| PidStatus::parse(&text));
-    status.and_then(|status| status.ns_pid.last().copied()).unwrap_or(0)
+    (youngest, status.and_then(|status| status.ns_pid.last().copied()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -241,7 +255,7 @@ mod tests {
     fn totals_that_rest_prove_that_states_hold() {
         let activity = Activity { used: Usec(7), stalled: [Some(1); 3], ..Default::default() };
         let sample = Sample { blocked: 1, ..Sample::default() };
-        let last = Counted { sample, activity: Some(activity), steps_since_walk: 0 };
+        let last = Counted { sample, activity: Some(activity), steps_since_walk: 0, youngest: 0 };
         assert!(last.holds(Some(activity)));
         let moved = [
             Activity { used: Usec(8), ..activity },

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::{Args, Lxcfs, document};
+use crate::section::Section;
 use crate::sh;
 use crate::test::Tee;
 use crate::vm::Machine;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &Args, resview: Option<&Path>, lxcfs: &[Lxcfs]) -> Resul
     let machine = Machine { limit: LIMIT, ..Machine::for_tests() };
     let status = machine.run(&script, &mut output)?;
     if args.write {
-        document::Section::printed(&output.text())?.write()?;
+        Section::printed(document::PAGE, &output.text())?.write()?;
     }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }

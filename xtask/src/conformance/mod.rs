@@ -2,7 +2,7 @@
 //! kernel's own files, as a table, which it can put into `docs/conformance.md`.
 
 mod document;
-mod lxcfs;
+pub(crate) mod lxcfs;
 mod machine;
 mod programs;
 mod unpacked;
@@ -71,7 +71,7 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
         conformance::hide_cgroup2()?;
     }
     let measured = measure(args, resview.as_deref(), &lxcfs)?;
-    let section = document::Section::of(args.consumers, &measured)?;
+    let section = document::section(args.consumers, &measured)?;
     println!("\n{section}");
     if args.write {
         section.write()?;

@@ -43,6 +43,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runtimes", &["api", "hostfs", "procfmt"]),
     ("testkit", &[]),
     ("conformance", &["procfmt", "testkit", "view"]),
+    ("bench", &["conformance", "fuse", "testkit", "view"]),
+    ("hotpaths", &["cgroup", "fuse", "hostfs", "procfmt", "testkit", "view"]),
     ("xtask", &["conformance", "testkit"]),
 ];
 

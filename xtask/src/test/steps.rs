@@ -11,7 +11,7 @@ use super::live::Tee;
 use super::tally::Tally;
 use super::{Outcome, binaries, ci, dist, engines, fuzz, kubernetes, live, systemd};
 use crate::vm::Machine;
-use crate::{packages, repo, rules, sh};
+use crate::{instructions, packages, repo, rules, sh};
 
 /// A step; the doc comment is what is printed when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,6 +28,8 @@ pub(crate) enum Step {
     Clippy,
     /// the documentation, warnings are errors
     Doc,
+    /// how many instructions each hot path takes, against those that are stored
+    Instructions,
     /// all tests on this machine
     Native,
     /// the integration tests on pure cgroup v1
@@ -88,7 +90,7 @@ impl Step {
     pub(super) fn lane(self) -> Lane {
         match self {
             Self::Packages | Self::Fmt | Self::Rules => Lane::First,
-            Self::Build | Self::Clippy | Self::Doc | Self::Dist => Lane::Quiet,
+            Self::Build | Self::Clippy | Self::Doc | Self::Instructions | Self::Dist => Lane::Quiet,
             Self::Native | Self::V1 | Self::Fuzz => Lane::Main,
             _ if self.is_virtual() => Lane::Main,
             _ => Lane::Engines,
@@ -121,6 +123,7 @@ impl Step {
                     .args(["doc", "--workspace", "--no-deps", "--quiet"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
+            Self::Instructions => hot_paths(),
             Self::Native => native(),
             Self::V1 => v1(),
             Self::V2 => virtual_machine(&Machine::for_tests()),
@@ -180,6 +183,15 @@ fn build() -> Result<Outcome> {
     systemd::programs()?;
     fuzz::build()?;
     Ok(Outcome::Ran(Tally::default()))
+}
+
+fn hot_paths() -> Result<Outcome> {
+    if let Some(reason) = instructions::missing() {
+        return Ok(Outcome::Skipped(reason));
+    }
+    let found = instructions::check()?;
+    let failed = found.bad.len() as u64;
+    Ok(Outcome::Ran(Tally { passed: found.good, failed, failures: found.bad, ..Tally::default() }))
 }
 
 fn native() -> Result<Outcome> {

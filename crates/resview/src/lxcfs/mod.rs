@@ -72,6 +72,7 @@ fn run(options: &Options, arguments: &[OsString]) -> anyhow::Result<()> {
         mountpoint: &mountpoint,
         runtime_dir: &own_runtime_dir(options),
         subtype: Subtype::Lxcfs,
+        transport: supervisor::Transport::Device,
         pressure: has_pressure(&Policy {
             files: files(options, &mountpoint)?,
             ..Policy::default()

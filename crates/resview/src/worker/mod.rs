@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use control::{Channel, ChannelError, FromWorker, Held, Hello, Holdings, Role, ToWorker};
-use fuse::Journal;
+use fuse::{Ended, Journal, Rings};
 use serde_json::{Value, json};
 use viewfs::{Contents, Degraded, Keep, Opened};
 
@@ -87,8 +87,9 @@ fn run(channel: &Arc<Channel>, arguments: &[OsString], wrap: Wrap) -> anyhow::Re
         opened,
         keep: Keep::adopt(copy(&holdings.keep)?)?,
         journals: journals(&holdings)?,
+        rings: rings(&holdings)?,
     };
-    let prison = Prison::enter(&settings)?;
+    let prison = Prison::enter(&settings, !prepared.rings.is_empty())?;
     let mut worker = Worker {
         channel: Arc::clone(channel),
         events: Events::start(Arc::clone(channel))?,
@@ -159,6 +160,15 @@ struct Prepared {
     opened: Opened,
     keep: Keep,
     journals: Vec<(Role, Arc<Journal>)>,
+    /// Of the connections that have agreed to some.
+    rings: Vec<(Role, Rings)>,
+}
+
+/// Before the sandbox: in it, none can be made.
+fn rings(holdings: &Holdings) -> anyhow::Result<Vec<(Role, Rings)>> {
+    let states = holdings.connections.iter().map(|held| &held.state);
+    let over = states.filter(|state| state.negotiated.is_over_io_uring());
+    over.map(|state| Ok((state.role, Rings::new(&state.negotiated)?))).collect()
 }
 
 fn journals(holdings: &Holdings) -> anyhow::Result<Vec<(Role, Arc<Journal>)>> {
@@ -193,6 +203,10 @@ impl Worker {
                     bail!("the supervisor is gone before anything was served")
                 }
                 Event::SupervisorGone => self.live_on()?,
+                Event::Ended { role, how: Ended::Error(errno) } if self.is_over_io_uring(role) => {
+                    // Nothing else would tell the supervisor that readers wait for nobody.
+                    bail!("the {} connection has failed: {errno}", role.name())
+                }
                 Event::Ended { role, how } => {
                     tracing::info!(?how, "the {} connection has ended", role.name());
                     self.serving.iter_mut().for_each(|serving| serving.has_ended(role));
@@ -211,6 +225,11 @@ impl Worker {
         }
     }
 
+    fn is_over_io_uring(&self, role: Role) -> bool {
+        let held = self.holdings.connection(role);
+        held.is_some_and(|held| held.state.negotiated.is_over_io_uring())
+    }
+
     fn obey(&mut self, message: ToWorker) -> anyhow::Result<()> {
         match message {
             ToWorker::Go { recover, attach } => return self.go(recover, !attach.is_empty()),
@@ -227,7 +246,7 @@ impl Worker {
 
     fn go(&mut self, recover: bool, attach: bool) -> anyhow::Result<()> {
         let prepared = self.prepared.take().context("the supervisor says go a second time")?;
-        let Prepared { opened, keep, journals } = prepared;
+        let Prepared { opened, keep, journals, rings } = prepared;
         let contents = match self.hello.degraded {
             None => opened.start()?,
             Some(degraded) => opened.start_degraded(from_control(degraded)),
@@ -243,7 +262,7 @@ impl Worker {
             wrap: self.wrap,
         };
         let recovery = if recover { self.hello.recovery.into() } else { fuse::Recovery::None };
-        let serving = Serving::start(&trees, &self.holdings, recovery, &self.events)?;
+        let serving = Serving::start(&trees, rings, &self.holdings, recovery, &self.events)?;
         self.serving = Some(serving);
         self.tell(&FromWorker::Serving { attached: Vec::new() });
         let Some(attacher) = self.attacher.take().filter(|_| attach) else { return Ok(()) };

@@ -22,8 +22,8 @@ pub(super) struct Prison {
 }
 
 impl Prison {
-    /// Enters it, for good.
-    pub(super) fn enter(settings: &Settings) -> anyhow::Result<Self> {
+    /// Enters it, for good. `rings`: requests come through some.
+    pub(super) fn enter(settings: &Settings, rings: bool) -> anyhow::Result<Self> {
         let serve = &settings.serve;
         let mut writable: Vec<PathBuf> = serve.upkeep.histories.iter().cloned().collect();
         for dir in &writable {
@@ -41,6 +41,7 @@ impl Prison {
             // For the names in backtraces.
             readable: std::env::current_exe().into_iter().collect(),
             triggers: serve.triggers,
+            rings,
             memory: settings.memory_bytes,
             core_dumps: false,
             on_violation: if logs { OnViolation::Log } else { OnViolation::Refuse },

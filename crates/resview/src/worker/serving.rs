@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use control::{Holdings, Role};
-use fuse::{Ended, Fairness, Filesystem, Journal, Recovery, Serve, Session, Stopper};
+use fuse::{Ended, Fairness, Filesystem, Journal, Recovery, Rings, Serve, Session, Stopper};
 use viewfs::{ContainerTree, Contents, Keep, PressureTree, SharedTree};
 
 use super::copy;
@@ -44,6 +44,7 @@ impl Serving {
     /// Takes the connections over and starts their threads.
     pub(super) fn start(
         trees: &Trees<'_>,
+        mut rings: Vec<(Role, Rings)>,
         holdings: &Holdings,
         recovery: Recovery,
         events: &Events,
@@ -53,10 +54,15 @@ impl Serving {
             let session = Session::adopt(copy(&held.device)?, held.state.negotiated)?;
             let tree = trees.tree(held.state.role, &session)?;
             kept.push(Arc::clone(&tree));
-            let handle =
-                session.serve(tree, trees.how(held.state.role, recovery)).with_context(|| {
-                    format!("cannot serve the {} connection", held.state.role.name())
-                })?;
+            let how = trees.how(held.state.role, recovery);
+            let of_role = rings.iter().position(|(role, _)| *role == held.state.role);
+            let handle = match of_role.map(|index| rings.swap_remove(index)) {
+                Some((_, rings)) => session.serve_over(rings, tree, how),
+                None => session.serve(tree, how),
+            };
+            let handle = handle.with_context(|| {
+                format!("cannot serve the {} connection", held.state.role.name())
+            })?;
             stoppers.push((held.state.role, handle.stopper()));
             events.watch(held.state.role, handle)?;
         }

@@ -67,6 +67,7 @@ fn supervisor_with_helpers() {
         view: View {
             connections: View::usual(&place.canonicalize().unwrap().join("mnt"), false),
             runtime_dir: place.join("run"),
+            transport: supervisor::Transport::Device,
             subtype: "resview".to_owned(),
             probe: CommandLine { program: "/bin/false".into(), arguments: Vec::new() },
             before_mount: None,

@@ -7,6 +7,7 @@ mod common;
 mod control_socket;
 mod deaths;
 mod helpers;
+mod rest;
 mod successors;
 mod upgrades;
 mod view;

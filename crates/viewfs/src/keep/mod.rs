@@ -1,9 +1,9 @@
 //! What the next worker has to know of open files, in a memory file that outlives this one.
 //!
 //! Each open file or directory has a [`record`]: whose it is, which file, and the content
-//! that its reader is in the middle of. A record is written before the answer that it is about, in
-//! one pwrite(2): with OPEN, and whenever a read at offset 0 makes new content. So what the next
-//! worker finds is what was answered last, or what was about to be.
+//! that its reader is in the middle of. A record is written before the answer that it is about: with
+//! OPEN, and whenever a read at offset 0 makes new content. So what the next worker finds is what was
+//! answered last, or what was about to be.
 //!
 //! When a file is closed, its record stays as the last good content of that container and file
 //! until its room is needed, oldest first. An open file's record never gives way, and a container
@@ -12,8 +12,11 @@
 //! makes new content, for whoever reads then. A reader in the middle of it may see the end of
 //! another text than the one it began with.
 //!
-//! The file is never mapped: whatever its bytes are, they are read, checked, and dropped where they
-//! are not what was written.
+//! Records are written through a mapping, so that opening and closing a file takes no system call
+//! for them. They are never looked at there: whatever the bytes are, they are read with pread(2),
+//! checked, and dropped where they are not what was written. Where somebody could make the file
+//! shorter, as in a memory file that an older supervisor has made, records are written with
+//! pwrite(2).
 
 mod index;
 mod meta;
@@ -26,14 +29,14 @@ mod space;
 mod tests;
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use fuse::{Fh, NodeId};
+use fuse::{Fh, MappedFile, NodeId};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use rustix::io::Errno;
 
@@ -64,6 +67,8 @@ const EPOCH_BIT: u32 = 40;
 #[derive(Debug)]
 pub struct Keep {
     file: File,
+    /// `None`: it cannot be.
+    mapped: Option<MappedFile>,
     limits: Limits,
     taken: OnceLock<Taken>,
     has_failed: AtomicBool,
@@ -128,7 +133,8 @@ impl Keep {
     }
 
     fn create_with(limits: Limits) -> Result<Self, KeepError> {
-        let made = memfd_create("resview-open-files", MemfdFlags::CLOEXEC);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let made = memfd_create("resview-open-files", flags);
         let file = File::from(made.map_err(|errno| KeepError::Create(errno.into()))?);
         Self::begin(file, limits)
     }
@@ -172,7 +178,10 @@ impl Keep {
 
     fn of(file: File, limits: Limits) -> Self {
         let (has_failed, is_full) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { file, limits, taken: OnceLock::new(), has_failed, is_full }
+        let mapped = file.try_clone().map_err(|error| error.raw_os_error()).map(OwnedFd::from);
+        let mapped = mapped.map(|memfd| MappedFile::new(memfd, space::END).ok().flatten());
+        let mapped = mapped.ok().flatten();
+        Self { file, mapped, limits, taken: OnceLock::new(), has_failed, is_full }
     }
 
     /// When it was made, since the epoch: how old the trees' files are, whichever process serves
@@ -312,33 +321,42 @@ impl Keep {
         is_written
     }
 
-    /// In one call: a process that is killed has written it or, but for records of several pages,
-    /// nothing of it.
+    /// A process that is killed has written it or not; where the file is not mapped, a record of
+    /// several pages may be half written.
     fn write(&self, held: Held, head: &Head, content: &[u8]) -> bool {
-        let length = head.length().saturating_add(content.len());
-        match rustix::io::pwritev(&self.file, &head.with(content), held.slot.offset()) {
-            Ok(written) if written == length => true,
-            Ok(_) => {
-                self.log_failed(&Errno::NOSPC.into());
-                false
-            }
-            Err(errno) => {
-                self.log_failed(&errno.into());
-                false
-            }
-        }
+        let at = held.slot.offset();
+        let written = match &self.mapped {
+            Some(mapped) => mapped.write(at, &[head.bytes(), content]),
+            None => self.write_by_call(at, head, content),
+        };
+        written.map_err(|errno| self.log_failed(&errno.into())).is_ok()
+    }
+
+    fn write_by_call(&self, at: u64, head: &Head, content: &[u8]) -> Result<(), Errno> {
+        let parts = [IoSlice::new(head.bytes()), IoSlice::new(content)];
+        let written = rustix::io::pwritev(&self.file, &parts, at)?;
+        let is_all = written == head.length().saturating_add(content.len());
+        if is_all { Ok(()) } else { Err(Errno::NOSPC) }
     }
 
     fn mark(&self, held: Held, state: State) {
         let at = held.slot.offset().saturating_add(STATE_AT);
-        if let Err(error) = self.file.write_all_at(&state.to_bytes(), at) {
+        let marked = match &self.mapped {
+            Some(mapped) => mapped.set(at, state.to_bytes()).map_err(Into::into),
+            None => self.file.write_all_at(&state.to_bytes(), at),
+        };
+        if let Err(error) = marked {
             self.log_failed(&error);
         }
     }
 
     fn punch(&self, offset: u64, bytes: u64) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if let Err(errno) = fallocate(&self.file, flags, offset, bytes) {
+        let punched = match &self.mapped {
+            Some(mapped) => mapped.give_back(offset, bytes),
+            None => fallocate(&self.file, flags, offset, bytes),
+        };
+        if let Err(errno) = punched {
             self.log_failed(&errno.into());
         }
     }

@@ -12,13 +12,13 @@
 //! | 36 | 4 | length of the content |
 //! | 40 | | metadata, then content |
 
-use std::io::IoSlice;
-
 use super::meta::Meta;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"rv-open\0");
 /// Length of the header, in bytes.
 pub(super) const HEADER: usize = 40;
+/// Length of a [`Head`] on the stack, in bytes.
+const SHORT: usize = 192;
 /// Where the state is in a record, in bytes.
 pub(super) const STATE_AT: u64 = 8;
 
@@ -51,35 +51,62 @@ impl State {
 
 /// Header and metadata of a record, ready to be written before its content.
 #[derive(Debug)]
-pub(super) struct Head(Vec<u8>);
+pub(super) enum Head {
+    /// Of so many bytes: nearly all, and nothing has to be allocated.
+    Short([u8; SHORT], usize),
+    /// That of a container without an init, with the paths of its cgroups.
+    Long(Vec<u8>),
+}
 
 impl Head {
     /// `None` for lengths beyond four bytes.
     pub(super) fn new(meta: &Meta, content: &[u8]) -> Option<Self> {
-        let mut bytes = postcard::to_extend(meta, vec![0; HEADER]).ok()?;
+        let mut head = Self::with(meta)?;
+        let bytes = head.bytes_mut();
         let meta_length = u32::try_from(bytes.len() - HEADER).ok()?;
         let content_length = u32::try_from(content.len()).ok()?;
-        put(&mut bytes, 0, &MAGIC.to_le_bytes());
-        put(&mut bytes, 8, &State::Open.to_bytes());
-        put(&mut bytes, 32, &meta_length.to_le_bytes());
-        put(&mut bytes, 36, &content_length.to_le_bytes());
-        Some(Self(bytes))
+        put(bytes, 0, &MAGIC.to_le_bytes());
+        put(bytes, 8, &State::Open.to_bytes());
+        put(bytes, 32, &meta_length.to_le_bytes());
+        put(bytes, 36, &content_length.to_le_bytes());
+        Some(head)
+    }
+
+    /// The metadata behind an empty header.
+    fn with(meta: &Meta) -> Option<Self> {
+        let mut bytes = [0; SHORT];
+        let written = postcard::to_slice(meta, bytes.get_mut(HEADER..)?).map(|meta| meta.len());
+        if let Ok(length) = written {
+            return Some(Self::Short(bytes, HEADER + length));
+        }
+        postcard::to_extend(meta, vec![0; HEADER]).ok().map(Self::Long)
     }
 
     pub(super) fn length(&self) -> usize {
-        self.0.len()
+        self.bytes().len()
     }
 
     /// Numbers the record: the last thing to be done, as the checksum covers it.
     pub(super) fn number(&mut self, sequence: u64, content: &[u8]) {
-        put(&mut self.0, 24, &sequence.to_le_bytes());
-        let sum = checksum(self.0.get(24..).unwrap_or_default(), content);
-        put(&mut self.0, 16, &sum.to_le_bytes());
+        let bytes = self.bytes_mut();
+        put(bytes, 24, &sequence.to_le_bytes());
+        let sum = checksum(bytes.get(24..).unwrap_or_default(), content);
+        put(bytes, 16, &sum.to_le_bytes());
     }
 
-    /// What to write.
-    pub(super) fn with<'a>(&'a self, content: &'a [u8]) -> [IoSlice<'a>; 2] {
-        [IoSlice::new(&self.0), IoSlice::new(content)]
+    /// What to write before the content.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes, length) => bytes.get(..*length).unwrap_or(bytes),
+            Self::Long(bytes) => bytes,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Short(bytes, length) => bytes.split_at_mut(*length).0,
+            Self::Long(bytes) => bytes,
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use super::MOST_BYTES;
 /// How many sizes there are: a half of 4 KiB, and each next one twice that, up to 4 MiB.
 pub(super) const SIZES: usize = 11;
 const SMALLEST: usize = 4096;
+/// Where the last region ends, in bytes.
+pub(super) const END: u64 = MOST_BYTES * (SIZES as u64 + 1);
 
 /// A slot, and which of its halves was written last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -168,11 +168,32 @@ fn a_write_that_was_cut_off_leaves_what_was_before() {
 }
 
 #[test]
-fn an_empty_file_is_a_new_one() {
-    let empty = memfd_create("made by somebody else", MemfdFlags::CLOEXEC).unwrap();
-    let keep = Keep::adopt(empty).unwrap();
-    let meta = open(&keep, HOST, 1, b"content");
-    assert_eq!(after_crash(&keep), [(meta.fh, b"content".to_vec())]);
+fn an_empty_file_is_a_new_one_mapped_or_not() {
+    for (flags, is_mapped) in [(MemfdFlags::empty(), false), (MemfdFlags::ALLOW_SEALING, true)] {
+        let empty = memfd_create("made by somebody else", MemfdFlags::CLOEXEC | flags).unwrap();
+        let keep = Keep::adopt(empty).unwrap();
+        assert_eq!(keep.mapped.is_some(), is_mapped);
+        let meta = open(&keep, HOST, 1, b"content");
+        keep.refresh(&meta, &[7; 10_000]);
+        let closed = open(&keep, HOST, 2, b"closed");
+        keep.close(Fh(closed.fh));
+        assert_eq!(after_crash(&keep), [(meta.fh, vec![7; 10_000])]);
+        assert_eq!(again(&keep, LIMITS).last_good(&closed).as_deref(), Some(&b"closed"[..]));
+    }
+}
+
+#[test]
+fn who_writes_without_a_mapping_and_who_writes_with_one_understand_each_other() {
+    let without = Keep::adopt(memfd_create("older", MemfdFlags::ALLOW_SEALING).unwrap());
+    let without = Keep { mapped: None, ..without.unwrap() };
+    let one = open(&without, HOST, 1, b"by an older one");
+    let with = again(&without, LIMITS);
+    assert!(with.mapped.is_some());
+    with.refresh(&one, b"refreshed");
+    let two = open(&with, HOST, 2, b"by a newer one");
+    let without = Keep { mapped: None, ..again(&with, LIMITS) };
+    let expected = [(one.fh, b"refreshed".to_vec()), (two.fh, b"by a newer one".to_vec())];
+    assert_eq!(found(&without), expected);
 }
 
 #[test]
@@ -233,6 +254,17 @@ fn the_form_is_that_of_the_version() {
     assert_eq!((VERSION, bytes), (1, expected));
     let listed = Listed { node: NodeId(7), kind: fuse::FileType::Regular, name: "ab".into() };
     assert_eq!(listing_to_bytes(&[listed]), [1, 7, 1, 2, b'a', b'b']);
+}
+
+#[test]
+fn who_has_no_init_and_many_cgroups_is_written_down_as_well() {
+    let keep = Keep::create().unwrap();
+    let mut owner = Owner::made_up(1);
+    owner.cgroups = vec![vec![b'c'; 100]; 12];
+    let meta = Meta { owner: Some(owner), ..meta(&keep, HOST, 1) };
+    keep.open(&meta, b"content");
+    let adopted = again(&keep, LIMITS).adopted(|_| true);
+    assert_eq!(adopted, [Adopted { meta, content: b"content".to_vec() }]);
 }
 
 /// A memory file with whatever in it, but for its header, so that it is looked at.

@@ -177,7 +177,7 @@ impl PressureTree {
         let what = What::Pressure { is_privileged, trigger: None, waiter: None };
         let mut meta = new_meta(ctx, node, fh, container.as_deref(), what);
         meta.is_good = false;
-        let snapshot = Snapshot::outdated(&self.keep, meta, content);
+        let snapshot = Snapshot::outdated(&self.keep, meta, Arc::new(content));
         let (source, trigger) = (Some(source), Mutex::default());
         Ok(OpenFile { source, owner, is_privileged, snapshot, trigger, _place: place })
     }
@@ -241,7 +241,7 @@ impl Filesystem for PressureTree {
             let source = file.source.as_ref().ok_or(Errno::NODEV)?;
             // A file that is no more since OPEN: what the kernel says of its own.
             let content = source.read(self.contents.host())?.ok_or(Errno::NODEV)?;
-            Ok::<_, Errno>(Built { content, is_good: false })
+            Ok::<_, Errno>(Built { content: Arc::new(content), is_good: false })
         };
         out.put_from(&file.snapshot.try_at(offset, ctx.unique(), &self.keep, build)?, offset);
         Ok(())

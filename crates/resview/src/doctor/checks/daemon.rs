@@ -89,7 +89,22 @@ fn running(machine: &Machine, report: &Value) -> Vec<Finding> {
         ));
     }
     findings.extend(outlived(report));
+    findings.extend(transport_of(report));
     findings
+}
+
+/// How reads come to it.
+fn transport_of(report: &Value) -> Option<Finding> {
+    let connections = report["supervisor"]["connections"].as_array()?;
+    let of_shared = connections.iter().find(|one| one["role"] == "shared")?;
+    match of_shared["transport"].as_str()? {
+        "io-uring" => Some(Finding::note(
+            "reads of the shared tree come over io_uring, which is not crash-safe: files of it that \
+             containers have end with the worker",
+            "this is as it was asked for; without --transport io-uring no read fails when a worker dies",
+        )),
+        _ => Some(Finding::ok("reads come through /dev/fuse")),
+    }
 }
 
 /// Connections that the kernel was not told of what a newer version can do: they stay as they were
@@ -200,6 +215,16 @@ mod tests {
         for (flags, offered) in [(u64::MAX, u64::MAX), (0, 1 << 39), (0, 0)] {
             assert_eq!(of(&with(flags, offered)), [""; 0]);
         }
+    }
+
+    #[test]
+    fn a_transport_that_is_not_crash_safe_is_named() {
+        let over = |transport| {
+            let connections = json!([{"role": "shared", "transport": transport}]);
+            transport_of(&json!({"supervisor": {"connections": connections}})).unwrap()
+        };
+        assert_eq!(over("device"), Finding::ok("reads come through /dev/fuse"));
+        assert!(over("io-uring").found.contains("not crash-safe"));
     }
 
     #[test]

@@ -1,0 +1,287 @@
+//! What was found out a moment ago, and still holds.
+//!
+//! A program that reads one file after the other, and many that read the same one, would have the
+//! same questions answered over and over. An answer is used again for a millisecond, counted from
+//! before its making began. A reader cannot tell it from a read that came a millisecond earlier, with
+//! one exception: a limit that was changed, or a thread that was moved, within that millisecond still
+//! shows as before. As the kernel numbers threads in turn, none gets the number of another that fast.
+//!
+//! What readers see never goes back. An answer is noted only if its making began when the one before
+//! it was finished, for else it may be of an earlier moment: a maker may be held up. No lock is held
+//! while an answer is made, so nobody waits for a maker that is stuck.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use container::Container;
+use procfmt::units::Usec;
+
+use crate::clocks::monotonic;
+use crate::handles::{Built, Content};
+
+/// How long an answer is used.
+const MOMENT: Usec = Usec(1000);
+/// How many answers are remembered; each has one place, which it shares with others.
+const PLACES: usize = 512;
+/// The longest content that is remembered, in bytes: 16 MiB in all.
+const MOST_BYTES: usize = 32 << 10;
+
+/// Answers by a number that is spread evenly.
+#[derive(Debug)]
+struct Recent<T>(Box<[Mutex<Option<Answer<T>>>]>);
+
+#[derive(Debug)]
+struct Answer<T> {
+    /// When its making began.
+    asked: Usec,
+    /// When it was finished.
+    given: Usec,
+    said: T,
+}
+
+impl<T> Recent<T> {
+    fn new() -> Self {
+        Self((0..PLACES).map(|_| Mutex::new(None)).collect())
+    }
+
+    /// What `look` finds in a recent answer.
+    fn get<R>(&self, number: u64, now: Usec, look: impl FnOnce(&T) -> Option<R>) -> Option<R> {
+        let place = self.place(number)?;
+        let answer = place.as_ref()?;
+        if now >= answer.asked + MOMENT { None } else { look(&answer.said) }
+    }
+
+    /// Remembers an answer, unless another one that has this place was given since it was asked.
+    fn note(&self, number: u64, answer: Answer<T>) {
+        let place = self.place(number);
+        let Some(mut place) = place else { return };
+        if place.as_ref().is_some_and(|before| before.given > answer.asked) {
+            return;
+        }
+        let before = place.replace(answer);
+        drop(place);
+        drop(before); // outside the lock
+    }
+
+    fn place(&self, number: u64) -> Option<MutexGuard<'_, Option<Answer<T>>>> {
+        let place = self.0.get(usize::try_from(number).unwrap_or(0) % PLACES)?;
+        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A container, or the host, that is remembered no longer than it is there.
+#[derive(Debug)]
+enum Who {
+    Host,
+    Container(Weak<Container>),
+}
+
+impl Who {
+    fn new(container: Option<&Arc<Container>>) -> Self {
+        container.map_or(Self::Host, |one| Self::Container(Arc::downgrade(one)))
+    }
+
+    /// `None`: it is gone.
+    fn get(&self) -> Option<Option<Arc<Container>>> {
+        match self {
+            Self::Host => Some(None),
+            Self::Container(one) => one.upgrade().map(Some),
+        }
+    }
+
+    fn is(&self, container: Option<&Arc<Container>>) -> bool {
+        match (self, container) {
+            (Self::Host, None) => true,
+            (Self::Container(one), Some(other)) => one.as_ptr() == Arc::as_ptr(other),
+            _ => false,
+        }
+    }
+}
+
+/// Threads: whose they are, and whether they get the text for 32-bit programs.
+#[derive(Debug)]
+pub(crate) struct Callers {
+    whose: Recent<(u32, Who)>,
+    linux32: Recent<(u32, bool)>,
+}
+
+impl Callers {
+    pub(crate) fn new() -> Self {
+        Self { whose: Recent::new(), linux32: Recent::new() }
+    }
+
+    /// Whether a thread gets the text for 32-bit programs; what `look` says, unless that was asked a
+    /// moment ago.
+    pub(crate) fn is_linux32(&self, tid: u32, look: impl FnOnce() -> bool) -> bool {
+        let asked = monotonic();
+        let known = self.linux32.get(tid.into(), asked, |(of, is)| (*of == tid).then_some(*is));
+        known.unwrap_or_else(|| {
+            let is = look();
+            self.linux32.note(tid.into(), Answer { asked, given: monotonic(), said: (tid, is) });
+            is
+        })
+    }
+
+    /// The container of a thread, `None` inside for the host; what `identify` says, unless that was
+    /// asked a moment ago.
+    pub(crate) fn of<E>(
+        &self,
+        tid: u32,
+        identify: impl FnOnce() -> Result<Option<Arc<Container>>, E>,
+    ) -> Result<Option<Arc<Container>>, E> {
+        let now = monotonic();
+        let known = self.whose.get(tid.into(), now, |(of, who)| (*of == tid).then(|| who.get())?);
+        if let Some(container) = known {
+            return Ok(container);
+        }
+        let container = identify()?;
+        let said = (tid, Who::new(container.as_ref()));
+        self.whose.note(tid.into(), Answer { asked: now, given: monotonic(), said });
+        Ok(container)
+    }
+}
+
+/// Which content is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Which<'a> {
+    pub(crate) node: u64,
+    pub(crate) is_linux32: bool,
+    pub(crate) container: Option<&'a Arc<Container>>,
+}
+
+impl Which<'_> {
+    /// Nodes are hashes; containers lie anywhere in memory, at multiples of a few words.
+    fn number(&self) -> u64 {
+        let at = self.container.map_or(0, |one| Arc::as_ptr(one).addr());
+        self.node ^ u64::try_from(at >> 6).unwrap_or(0) ^ u64::from(self.is_linux32)
+    }
+}
+
+/// Files' content.
+#[derive(Debug)]
+pub(crate) struct Made(Recent<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    node: u64,
+    is_linux32: bool,
+    who: Who,
+    content: Content,
+    is_good: bool,
+}
+
+impl Made {
+    pub(crate) fn new() -> Self {
+        Self(Recent::new())
+    }
+
+    /// The content; what `make` makes, unless it was made a moment ago.
+    pub(crate) fn of<E>(
+        &self,
+        which: Which<'_>,
+        make: impl FnOnce() -> Result<Built, E>,
+    ) -> Result<Built, E> {
+        let now = monotonic();
+        let Which { node, is_linux32, container } = which;
+        let known = self.0.get(which.number(), now, |kept| {
+            let is_it = kept.node == node && kept.is_linux32 == is_linux32;
+            (is_it && kept.who.is(container))
+                .then(|| Built { content: Arc::clone(&kept.content), is_good: kept.is_good })
+        });
+        if let Some(built) = known {
+            return Ok(built);
+        }
+        let Built { content, is_good } = make()?;
+        if content.len() <= MOST_BYTES {
+            let who = Who::new(container);
+            let said = Kept { node, is_linux32, who, content: Arc::clone(&content), is_good };
+            self.0.note(which.number(), Answer { asked: now, given: monotonic(), said });
+        }
+        Ok(Built { content, is_good })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notes an answer that took no time to make.
+    fn note(recent: &Recent<char>, number: u64, at: u64, said: char) {
+        recent.note(number, Answer { asked: Usec(at), given: Usec(at), said });
+    }
+
+    #[test]
+    fn an_answer_holds_for_a_moment() {
+        let recent = Recent::new();
+        let get = |number, now| recent.get(number, Usec(now), |answer| Some(*answer));
+        assert_eq!(get(7, 0), None);
+        note(&recent, 7, 5000, 'a');
+        assert_eq!((get(7, 5000), get(7, 5999), get(7, 6000)), (Some('a'), Some('a'), None));
+        assert_eq!(get(8, 5000), None);
+        note(&recent, 7, 6000, 'b');
+        assert_eq!(get(7, 6500), Some('b'));
+    }
+
+    #[test]
+    fn what_is_seen_never_goes_back() {
+        let recent = Recent::new();
+        let get = |now| recent.get(7, Usec(now), |answer| Some(*answer));
+        note(&recent, 7, 5500, 'n');
+        // Asked before that one was given, and made who knows when.
+        recent.note(7, Answer { asked: Usec(5400), given: Usec(5900), said: 'o' });
+        assert_eq!(get(5950), Some('n'));
+        // Held up for so long that the other one is out of date: neither is used.
+        recent.note(7, Answer { asked: Usec(5499), given: Usec(9000), said: 'o' });
+        assert_eq!(get(9000), None);
+    }
+
+    #[test]
+    fn long_content_is_not_kept_in_memory() {
+        let which = Which { node: 1, is_linux32: false, container: None };
+        for (length, holders) in [(MOST_BYTES, 2), (MOST_BYTES + 1, 1)] {
+            let (made, content) = (Made::new(), Arc::new(vec![b'x'; length]));
+            let built = Built { content: Arc::clone(&content), is_good: true };
+            drop(made.of(which, || Ok::<_, ()>(built)).unwrap());
+            assert_eq!(Arc::strong_count(&content), holders);
+        }
+    }
+
+    #[test]
+    fn what_shares_a_place_is_told_apart() {
+        let callers = Callers::new();
+        let places = u32::try_from(PLACES).unwrap();
+        let mut asked = Vec::new();
+        for tid in [3, 3 + places, 3] {
+            callers
+                .of(tid, || {
+                    Ok::<_, ()>({
+                        asked.push(tid);
+                        None
+                    })
+                })
+                .unwrap();
+        }
+        assert_eq!(asked, [3, 3 + places, 3]);
+        let made = Made::new();
+        let built = |text: &str| Built { content: Arc::new(text.into()), is_good: true };
+        let which = |node| Which { node, is_linux32: false, container: None };
+        let of = |node, text: &str| made.of(which(node), || Ok::<_, ()>(built(text))).unwrap();
+        assert_eq!(*of(1, "one").content, b"one");
+        assert_eq!(*of(1 + u64::from(places), "other").content, b"other");
+        assert_eq!(*of(1, "one again").content, b"one again");
+    }
+
+    #[test]
+    fn an_error_is_not_remembered() {
+        let callers = Callers::new();
+        assert_eq!(callers.of(1, || Err("gone")).unwrap_err(), "gone");
+        assert!(callers.of(1, || Ok::<_, ()>(None)).is_ok());
+    }
+
+    #[test]
+    fn each_thread_has_its_own_personality() {
+        let callers = Callers::new();
+        assert!(callers.is_linux32(1, || true));
+        assert!(!callers.is_linux32(2, || false));
+        assert!(!callers.is_linux32(1 + u32::try_from(PLACES).unwrap(), || false));
+    }
+}

@@ -146,9 +146,10 @@ fn kept_build(package: &str, name: &str, version: &str, symbols: Symbols) -> Res
 }
 
 /// Half a megabyte of the program would be a list of the addresses in it, which the loader adds its own
-/// to. The short form of that list takes glibc 2.36, which is in the program.
+/// to. The short form of that list takes glibc 2.36, which is in the program. Functions that are the same
+/// are there once; nothing compares their addresses.
 const FLAGS: &str = "-C target-feature=+crt-static -C strip=debuginfo \
-                     -C link-arg=-Wl,-z,pack-relative-relocs";
+                     -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all";
 
 fn build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
     let host = host()?;

@@ -76,7 +76,7 @@ fn a_living_daemon_is_fine_and_a_dead_one_is_found() {
     let view = format!("fuse.resview answers, on {}", daemon.mountpoint.display());
     let living = daemon.run(witness.pid(), "doctor", &["--json"]);
     let found_living = found(&living, "daemon");
-    assert_eq!(found_living.iter().filter(|one| one.starts_with("ok")).count(), 2, "{living:?}");
+    assert_eq!(found_living.iter().filter(|one| one.starts_with("ok")).count(), 3, "{living:?}");
     assert!(found(&living, "mounts").iter().any(|one| one.contains(&view)), "{living:?}");
     kill_daemon(&daemon.mountpoint);
     let dead = daemon.run(witness.pid(), "doctor", &["--json"]);

@@ -147,7 +147,7 @@ fn kept_build(package: &str, name: &str, version: &str, symbols: Symbols) -> Res
 
 /// Half a megabyte of the program would be a list of the addresses in it, which the loader adds its own
 /// to. The short form of that list takes glibc 2.36, which is in the program. Functions that are the same
-/// are there once; nothing compares their addresses.
+/// are there once: an address says what a function does, and not which one it is.
 const FLAGS: &str = "-C target-feature=+crt-static -C strip=debuginfo \
                      -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all";
 
@@ -156,12 +156,12 @@ fn build(package: &str, name: &str, version: &str) -> Result<PathBuf> {
     // With --target, the flags are not those of build scripts and macros, which cannot be static.
     sh::run(
         repo::cargo()
-            .args(["build", "--release", "--quiet", "-p", package, "--bin", name])
+            .args(["build", "--profile", "dist", "--quiet", "-p", package, "--bin", name])
             .args(["--target", &host])
             .env("RUSTFLAGS", FLAGS)
             .env("RESVIEW_VERSION", version),
     )?;
-    let program = repo::target()?.join(host).join("release").join(name);
+    let program = repo::target()?.join(host).join("dist").join(name);
     check_static(&program)?;
     Ok(program)
 }

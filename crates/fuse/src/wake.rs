@@ -58,7 +58,7 @@ pub(crate) fn own_tid() -> libc::pid_t {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// Whether the signal has our handler now.
+/// Whether the signal has a handler now that does nothing: ours, or one that a linker made the same.
 fn take(signal: c_int) -> bool {
     let handler = nothing as extern "C" fn(c_int) as libc::sighandler_t;
     let mut before = MaybeUninit::<libc::sigaction>::zeroed();
@@ -70,7 +70,7 @@ fn take(signal: c_int) -> bool {
         before.assume_init()
     };
     if before.sa_sigaction != libc::SIG_DFL {
-        return before.sa_sigaction == handler;
+        return before.sa_sigaction == handler && before.sa_flags & libc::SA_RESTART != 0;
     }
     // SAFETY: all zeros are a valid sigaction: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };

@@ -28,7 +28,7 @@ impl Group {
     pub fn hugetlb(&self) -> Result<Option<Vec<HugetlbInput>>, Error> {
         self.walk(Controller::Hugetlb, |chain, hierarchy| {
             let mut buffer = Vec::new();
-            let sizes = page_sizes(chain, hierarchy)?;
+            let sizes = page_sizes(chain, hierarchy, &mut buffer)?;
             sizes.iter().map(|size| read(chain, size, &mut buffer)).collect()
         })
     }
@@ -41,7 +41,8 @@ impl Group {
                 let file = format!("hugetlb.{}.numa_stat", size.name);
                 crate::numa::hugetlb(chain, size.size, &file, &mut buffer).transpose()
             };
-            page_sizes(chain, hierarchy)?.iter().filter_map(&mut split).collect()
+            let sizes = page_sizes(chain, hierarchy, &mut Vec::new())?;
+            sizes.iter().filter_map(&mut split).collect()
         })
     }
 }
@@ -70,8 +71,32 @@ fn read(chain: &Chain, size: &PageSize, buffer: &mut Vec<u8>) -> Result<HugetlbI
     })
 }
 
-/// The machine's page sizes, found once in the names of the files of a cgroup that has them.
-fn page_sizes<'a>(chain: &Chain, hierarchy: &'a Hierarchy) -> Result<&'a [PageSize], Error> {
+/// Whether the controller is switched on for the container or above it. On v2 it seldom is, where
+/// systemd alone makes the cgroups.
+fn is_on(chain: &Chain, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+    if chain.version == Version::V1 {
+        return Ok(true);
+    }
+    for level in &chain.levels {
+        if level.read("cgroup.controllers", buffer)?
+            && buffer.split(u8::is_ascii_whitespace).any(|name| name == b"hugetlb")
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The machine's page sizes, found once in the names of the files of a cgroup that has them. None
+/// where the controller is off.
+fn page_sizes<'a>(
+    chain: &Chain,
+    hierarchy: &'a Hierarchy,
+    buffer: &mut Vec<u8>,
+) -> Result<&'a [PageSize], Error> {
+    if !is_on(chain, buffer)? {
+        return Ok(&[]);
+    }
     if let Some(sizes) = hierarchy.page_sizes.get() {
         return Ok(sizes);
     }
@@ -126,6 +151,7 @@ mod tests {
         fake.files(
             "unified/p/a",
             &[
+                ("cgroup.controllers", "memory hugetlb\n"),
                 ("hugetlb.2MB.max", "max\n"),
                 ("hugetlb.2MB.current", "2097152\n"),
                 ("hugetlb.2MB.rsvd.current", "1\n"),
@@ -150,5 +176,26 @@ mod tests {
         fake.write("hugetlb/a/hugetlb.2MB.usage_in_bytes", "2097152\n");
         let usage = HugetlbInput { max: Limit::Max, reserved: zero, ..small };
         assert_eq!(fake.group("/a").hugetlb().unwrap(), Some(vec![usage]));
+    }
+
+    #[test]
+    fn off_for_the_container_is_found_out_without_listing() {
+        let fake = Fake::new(V2);
+        fake.files("unified/a", &[("cgroup.controllers", "memory pids\n")]);
+        let group = fake.group("/a");
+        assert_eq!(group.hugetlb().unwrap(), Some(vec![]));
+        let opens = fake.kept.counters().opens;
+        assert_eq!(group.hugetlb().unwrap(), Some(vec![]));
+        assert_eq!(fake.kept.counters().opens, opens);
+    }
+
+    #[test]
+    fn a_limit_above_holds_where_the_container_has_no_files() {
+        let fake = Fake::new(V2);
+        let files = [("cgroup.controllers", "hugetlb\n"), ("hugetlb.2MB.max", "4194304\n")];
+        fake.files("unified/p", &files);
+        fake.files("unified/p/a", &[("cgroup.controllers", "memory\n")]);
+        let sizes = fake.group("/p/a").hugetlb().unwrap().unwrap();
+        assert_eq!(sizes[0].max, Limit::Value(Bytes(4 << 20)));
     }
 }

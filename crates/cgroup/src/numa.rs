@@ -130,6 +130,7 @@ mod tests {
         let files = [
             ("memory.numa_stat", V2_TEXT),
             ("cpuset.mems.effective", "0,3\n"),
+            ("cgroup.controllers", "memory hugetlb\n"),
             ("hugetlb.2MB.max", "max\n"),
             ("hugetlb.2MB.numa_stat", "total=4194304 N0=4194304 N3=0\n"),
             ("hugetlb.1GB.max", "max\n"),

@@ -102,9 +102,17 @@ impl Group {
         let collect = |chain: &Chain| {
             let file = if chain.version == Version::V2 { v2 } else { v1 };
             let (mut ids, mut buffer) = (Vec::new(), Vec::new());
-            chain.own.read_list(file, &mut buffer)?;
-            add(&buffer, &mut ids);
-            below(&chain.own.dir()?, file, limit, &mut ids, &mut buffer)?;
+            let dir = chain.own.dir()?;
+            // An open file of v1 goes on to show the list of its first read, as long as it is read
+            // again within a second.
+            let is_there = match chain.version {
+                Version::V1 => present(dir.read(file, &mut buffer))?,
+                Version::V2 => chain.own.read_list(file, &mut buffer)?,
+            };
+            if is_there {
+                add(&buffer, &mut ids);
+            }
+            below(&dir, file, limit, &mut ids, &mut buffer)?;
             ids.truncate(limit);
             Ok(ids)
         };

@@ -227,6 +227,23 @@ fn threads_of_all_cgroups_below() {
     assert!(!group.is_frozen().unwrap());
 }
 
+#[test]
+fn v1_processes_that_come_while_others_look_are_listed() {
+    if !need_root("v1_processes_that_come_while_others_look_are_listed") {
+        return;
+    }
+    let machine = Machine::new();
+    let cgroup = TestCgroup::new("newcomers");
+    let group = machine.group(&cgroup);
+    let mut children = Vec::new();
+    for count in 1..=5 {
+        let _ = group.processes(100).unwrap(); // the kernel remembers this for a second
+        children.push(run_in(&cgroup, "exec sleep 60"));
+        assert_eq!((group.processes(100).unwrap().len(), children.len()), (count, count));
+        assert_eq!(group.threads(100).unwrap().len(), count);
+    }
+}
+
 /// Thaws a cgroup when the test ends, because nothing frozen can be killed on v1.
 struct Thaw<'a>(&'a Path, &'static str);
 

@@ -6,13 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The share of RLIMIT_NOFILE that kept descriptors may take, in percent: the rest is for
 /// connections, container registrations and files opened for a moment.
-const SHARE: u64 = 60;
+const SHARE: u64 = 75;
+/// For how many seconds a file must not have been read to be closed for another one.
+const REST: i64 = 60;
 
-/// A bounded store of open files, the least recently read ones closed first. Shared by all
-/// [`KeptDir`](crate::KeptDir)s of a process.
+/// The directory itself, among its files.
+pub(crate) const SELF: &str = ".";
+
+/// A bounded store of open files. Shared by all [`KeptDir`](crate::KeptDir)s of a process.
+///
+/// When it is full, directories are closed first, which are asked for nothing once their files are
+/// open, and then the file that was not read for longest. But not for a newcomer if that one was read
+/// within the last minute: of more files than there is room for, read in turn, each would be
+/// closed just before it is read again. So as many as there is room for stay.
 ///
 /// A file is *taken out* for the time of a read, so that no lock is held meanwhile and no two
 /// readers share one open file; a second reader opens the file for itself.
@@ -41,21 +51,35 @@ struct Store {
     /// Rises with each file put back, so that it orders them by use.
     clock: u64,
     dirs: HashMap<u64, Vec<File>>,
-    /// Which directory has the file that was put back at a given time.
-    by_age: BTreeMap<u64, u64>,
+    /// The directories that are open, by when they were put back.
+    selves: BTreeMap<u64, Place>,
+    /// The files that are open, by when they were put back.
+    files: BTreeMap<u64, Place>,
+}
+
+/// Where an open file is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    dir: u64,
+    /// When it was put back, in seconds.
+    at: i64,
 }
 
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) name: Box<str>,
     pub(crate) fd: OwnedFd,
-    /// When it was put back.
+    /// The store's clock when it was put back; 0 if it was never in it.
     used: u64,
 }
 
 impl File {
     pub(crate) fn new(name: &str, fd: OwnedFd) -> Self {
         Self { name: name.into(), fd, used: 0 }
+    }
+
+    fn is_directory(&self) -> bool {
+        *self.name == *SELF
     }
 }
 
@@ -73,7 +97,7 @@ impl Kept {
     }
 
     /// Raises the soft limit on open files to the hard one where that is allowed, and keeps at most
-    /// a good half of it.
+    /// three quarters of it.
     #[must_use]
     pub fn under_rlimit() -> Arc<Self> {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -89,7 +113,7 @@ impl Kept {
         Counters {
             opens: self.opens.load(Ordering::Relaxed),
             reads: self.reads.load(Ordering::Relaxed),
-            open_now: self.lock().by_age.len(),
+            open_now: self.lock().len(),
         }
     }
 
@@ -111,27 +135,25 @@ impl Kept {
         let files = store.dirs.get_mut(&dir)?;
         let index = files.iter().position(|file| *file.name == *name)?;
         let file = files.swap_remove(index);
-        store.by_age.remove(&file.used);
+        store.by_age(&file).remove(&file.used);
         Some(file)
     }
 
-    /// Puts a file back, or in for the first time. The files closed for it are closed after the
-    /// lock has been released.
-    pub(crate) fn put(&self, dir: u64, mut file: File) {
+    /// Puts a file back, or in for the first time if there is room for it. The files closed for it
+    /// are closed after the lock has been released.
+    pub(crate) fn put(&self, dir: u64, file: File) {
+        self.put_at(clock_gettime(ClockId::MonotonicCoarse).tv_sec, dir, file);
+    }
+
+    fn put_at(&self, at: i64, dir: u64, file: File) {
         let mut closed = Vec::new();
         let mut store = self.lock();
-        store.clock += 1;
-        file.used = store.clock;
-        let files = store.dirs.entry(dir).or_default();
-        if files.iter().any(|other| other.name == file.name) {
-            // Another reader opened it as well and was faster; one is enough.
-            closed.push(file);
+        if store.takes(&file, self.limit, at) {
+            closed.extend(store.insert(file, Place { dir, at }));
         } else {
-            let used = file.used;
-            files.push(file);
-            store.by_age.insert(used, dir);
+            closed.push(file);
         }
-        while store.by_age.len() > self.limit {
+        while store.len() > self.limit {
             closed.extend(store.remove_oldest());
         }
         drop(store);
@@ -142,7 +164,7 @@ impl Kept {
     pub(crate) fn make_room(&self) {
         let mut closed = Vec::new();
         let mut store = self.lock();
-        for _ in 0..store.by_age.len().div_ceil(2) {
+        for _ in 0..store.len().div_ceil(2) {
             closed.extend(store.remove_oldest());
         }
         drop(store);
@@ -154,7 +176,7 @@ impl Kept {
         let mut store = self.lock();
         let closed = store.dirs.remove(&dir);
         for file in closed.iter().flatten() {
-            store.by_age.remove(&file.used);
+            store.by_age(file).remove(&file.used);
         }
         drop(store);
         drop(closed);
@@ -167,8 +189,41 @@ impl Kept {
 }
 
 impl Store {
+    fn len(&self) -> usize {
+        self.selves.len() + self.files.len()
+    }
+
+    fn by_age(&mut self, file: &File) -> &mut BTreeMap<u64, Place> {
+        if file.is_directory() { &mut self.selves } else { &mut self.files }
+    }
+
+    /// Whether to keep a file at the time `at`, though there may be no room.
+    fn takes(&self, file: &File, limit: usize, at: i64) -> bool {
+        let was_here = file.used != 0;
+        if was_here || self.len() < limit {
+            return true;
+        }
+        let rests = |place: &Place| at - place.at >= REST;
+        !file.is_directory()
+            && (!self.selves.is_empty() || self.files.values().next().is_some_and(rests))
+    }
+
+    /// Returns the file if another reader opened it as well and was faster; one is enough.
+    fn insert(&mut self, mut file: File, place: Place) -> Option<File> {
+        let files = self.dirs.entry(place.dir).or_default();
+        if files.iter().any(|other| other.name == file.name) {
+            return Some(file);
+        }
+        self.clock += 1;
+        file.used = self.clock;
+        self.by_age(&file).insert(file.used, place);
+        self.dirs.entry(place.dir).or_default().push(file);
+        None
+    }
+
     fn remove_oldest(&mut self) -> Option<File> {
-        let (used, dir) = self.by_age.pop_first()?;
+        let (used, Place { dir, .. }) =
+            self.selves.pop_first().or_else(|| self.files.pop_first())?;
         let files = self.dirs.get_mut(&dir)?;
         let index = files.iter().position(|file| file.used == used)?;
         let file = files.swap_remove(index);
@@ -182,6 +237,51 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn file(name: &str) -> File {
+        File::new(name, std::fs::File::open("/dev/null").unwrap().into())
+    }
+
+    #[test]
+    fn what_is_read_in_turn_stays_as_far_as_there_is_room() {
+        let kept = Kept::new(10);
+        let mut opened = 0;
+        for (at, dir) in (0..10).flat_map(|at| (0..20).map(move |dir| (at, dir))) {
+            let file = kept.take(dir, "memory.stat").unwrap_or_else(|| {
+                opened += 1;
+                file("memory.stat")
+            });
+            kept.put_at(at, dir, file);
+        }
+        // Closed in the order of their use, all 200 would have been opened.
+        assert_eq!((opened, kept.counters().open_now), (20 + 9 * 10, 10));
+    }
+
+    #[test]
+    fn what_rests_makes_room() {
+        let kept = Kept::new(2);
+        for dir in [1, 2] {
+            kept.put_at(0, dir, file("cpu.max"));
+        }
+        let second = kept.take(2, "cpu.max").unwrap();
+        kept.put_at(REST - 1, 2, second);
+        for (at, dir) in [(REST - 1, 3), (REST, 4), (REST, 5)] {
+            kept.put_at(at, dir, file("cpu.max"));
+        }
+        let is_kept = |dir| kept.take(dir, "cpu.max").is_some();
+        assert_eq!([1, 2, 3, 4, 5].map(is_kept), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn directories_go_first() {
+        let kept = Kept::new(2);
+        for (dir, name) in [(1, "cpu.max"), (1, SELF), (2, "cpu.max"), (2, SELF), (3, SELF)] {
+            kept.put_at(0, dir, file(name));
+        }
+        let is_kept = |(dir, name)| kept.take(dir, name).is_some();
+        let found = [(1, "cpu.max"), (1, SELF), (2, "cpu.max"), (2, SELF)].map(is_kept);
+        assert_eq!(found, [true, false, true, false]);
+    }
 
     /// `cargo test --release -p hostfs --lib -- --ignored --nocapture many`
     #[test]

@@ -9,11 +9,8 @@ use rustix::io::Errno;
 
 use crate::dir::{Dir, OPEN_DIR};
 use crate::error::Error;
-use crate::kept::{File, Kept};
+use crate::kept::{File, Kept, SELF};
 use crate::read::{Until, whole};
-
-/// The directory itself, among its files.
-const SELF: &str = ".";
 
 /// A directory whose files stay open between reads, as long as [`Kept`] has room.
 ///
@@ -75,7 +72,8 @@ impl KeptDir {
     }
 
     /// As [`KeptDir::read`], with a system call less, for a file that the kernel prints in one
-    /// piece: all those of a cgroup but its lists of tasks. A list would be cut short.
+    /// piece: all those of a cgroup but its lists of tasks, those of sysfs and of `/proc/sys`, and of
+    /// `/proc` `meminfo` and `stat`. A list of records would be cut short.
     ///
     /// # Errors
     /// As [`KeptDir::read`].
@@ -243,8 +241,8 @@ mod tests {
         }
         assert_eq!(tree.kept.counters().open_now, 3);
         let opens = tree.kept.counters().opens;
-        read(&dir, "9").unwrap();
-        assert_eq!(tree.kept.counters().opens, opens, "the newest ones stay");
+        read(&dir, "2").unwrap();
+        assert_eq!(tree.kept.counters().opens, opens, "those that are read stay");
         drop(dir);
         assert_eq!(tree.kept.counters().open_now, 0);
     }

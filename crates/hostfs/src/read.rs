@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
 
-/// How much room a read starts with: a page, which the kernel's own buffer for such files starts
-/// with as well.
+/// How much room a read starts with: the smallest page, which the kernel's own buffer for such files
+/// starts with as well. Larger pages are whole numbers of it.
 const FIRST: usize = 4096;
 
 /// When a file counts as read.
@@ -14,8 +14,9 @@ const FIRST: usize = 4096;
 pub(crate) enum Until {
     /// When a read gives nothing more. Right for every file.
     End,
-    /// When a read gives less than there was room for. Right for files that the kernel prints in
-    /// one piece, and saves a system call there; lists of many records come in shorter pieces.
+    /// When a read gives less than there was room for, and no whole pages. Right for files that the
+    /// kernel prints in one piece, and for the long lists of CPUs in sysfs, which come in whole pages; it
+    /// saves a system call there. Lists of many records come in pieces of any length.
     ShortRead,
 }
 
@@ -36,7 +37,9 @@ pub(crate) fn whole(fd: BorrowedFd<'_>, until: Until, buffer: &mut Vec<u8>) -> R
         calls += 1;
         match pread(fd, spare_capacity(buffer), offset) {
             Ok(0) => return Ok(calls),
-            Ok(count) if until == Until::ShortRead && count < room => return Ok(calls),
+            Ok(count) if until == Until::ShortRead && count < room && count % FIRST != 0 => {
+                return Ok(calls);
+            }
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }

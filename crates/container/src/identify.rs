@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cgroup::{CgroupPaths, Group, Layout};
 use hostfs::HostFs;
+use procfmt::units::Ticks;
 
 use crate::anchor::{Facts, oldest};
 use crate::cache::Cache;
@@ -33,11 +34,16 @@ pub struct Identifier {
     inits: Cache<u64, Arc<Init>>,
     /// Containers without a pid namespace of their own, by where the caller is.
     shared: Cache<Whereabouts, Option<Arc<Container>>>,
+    /// Inits that are asked about by their process id and start time: those of registered containers.
+    registered: Cache<(u32, Ticks), Arc<Init>>,
     has_warned: AtomicBool,
 }
 
 /// A caller's `cgroup` file and mount namespace.
 type Whereabouts = (Vec<u8>, Option<u64>);
+
+/// An init, and its container.
+type KnownInit = (Arc<Init>, Arc<Container>);
 
 /// Who stands for the caller's container.
 enum Standing {
@@ -62,6 +68,7 @@ impl Identifier {
             ask_kernel: true,
             inits: Cache::new(REMEMBERED),
             shared: Cache::new(REMEMBERED),
+            registered: Cache::new(REMEMBERED),
             has_warned: AtomicBool::new(false),
         })
     }
@@ -124,6 +131,30 @@ impl Identifier {
                 Err(error) => Err(error),
             },
             AnchorKind::Oldest => Ok(container.group().is_current()),
+        }
+    }
+
+    /// The init that is this process, and its container, if both are known from before: nothing but its
+    /// `cgroup` file has to be read then.
+    pub(crate) fn known_init(
+        &self,
+        pid: u32,
+        start_time: Ticks,
+    ) -> Result<Option<KnownInit>, Error> {
+        let Some(init) = self.registered.get(&(pid, start_time)) else { return Ok(None) };
+        let Some(cgroup) = init.cgroup()? else {
+            self.registered.remove(&(pid, start_time));
+            return Ok(None);
+        };
+        Ok(self.of_init(&init, cgroup)?.map(|container| (init, container)))
+    }
+
+    /// Has [`known_init`](Self::known_init) know the init of this container, if it has one.
+    pub(crate) fn know_init(&self, container: &Container) {
+        let anchor = container.anchor();
+        let init = anchor.pid_namespace.and_then(|namespace| self.inits.get(&namespace));
+        if let Some(init) = init.filter(|init| init.anchor == *anchor) {
+            self.registered.insert((anchor.pid, anchor.start_time), init);
         }
     }
 

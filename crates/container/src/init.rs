@@ -46,8 +46,17 @@ impl Init {
 
     /// The `cgroup` file, read anew each time because processes move. `None` once it has ended.
     pub(crate) fn cgroup(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.read("cgroup")
+    }
+
+    /// The `stat` file, read anew. `None` once it has ended.
+    pub(crate) fn stat(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.read("stat")
+    }
+
+    fn read(&self, file: &str) -> Result<Option<Vec<u8>>, Error> {
         let mut buffer = Vec::new();
-        match self.dir.read_one("cgroup", &mut buffer) {
+        match self.dir.read_one(file, &mut buffer) {
             Ok(()) => Ok(Some(buffer)),
             Err(error) if error.is_gone() || error.is_absent() => Ok(None),
             Err(error) => Err(error.into()),

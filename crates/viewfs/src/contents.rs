@@ -1,8 +1,8 @@
 //! The content of every file, for a given container.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cgroup::{Controller, Layout};
 use container::registry::{Found, Registry, Target, Writer};
@@ -36,6 +36,8 @@ pub struct Contents {
     decisions: Arc<Decisions>,
     /// Off: everybody gets the host's content.
     is_virtual: AtomicBool,
+    /// Files of `/proc` that this kernel has.
+    seen_on_host: RwLock<Vec<&'static str>>,
 }
 
 /// Where containers' own content comes from.
@@ -127,6 +129,7 @@ impl Unstarted {
             pressure,
             decisions,
             is_virtual: AtomicBool::new(true),
+            seen_on_host: RwLock::default(),
         }
     }
 }
@@ -210,8 +213,21 @@ impl Contents {
     /// Whether the tree has this file. Not where this kernel lacks it: a container engine would
     /// make an empty file of it.
     pub(crate) fn serves(&self, file: &ProcFile) -> bool {
-        let wanted = self.lists(file.name, file.in_lxcfs);
-        wanted && self.host.proc.stat(file.name).is_ok()
+        self.lists(file.name, file.in_lxcfs) && self.is_on_host(file)
+    }
+
+    /// Whether this kernel has the file. Once it does, it does until the next boot.
+    pub(crate) fn is_on_host(&self, file: &ProcFile) -> bool {
+        let is_known = |seen: &[&str]| seen.contains(&file.name);
+        if is_known(&self.seen_on_host.read().unwrap_or_else(PoisonError::into_inner)) {
+            return true;
+        }
+        let is_there = self.host.proc.stat(file.name).is_ok();
+        let mut seen = self.seen_on_host.write().unwrap_or_else(PoisonError::into_inner);
+        if is_there && !is_known(&seen) {
+            seen.push(file.name);
+        }
+        is_there
     }
 
     /// Whether the thread `tid` gets the text for 32-bit programs of this file.
@@ -231,7 +247,12 @@ impl Contents {
         if is_linux32 {
             text.extend_from_slice(&self.linux32.cpuinfo()?);
         } else {
-            self.host.kept_proc.read(file.name, &mut text).map_err(|error| error.errno())?;
+            let proc = &self.host.kept_proc;
+            let read = match file.name {
+                "loadavg" | "meminfo" | "stat" | "uptime" => proc.read_one(file.name, &mut text),
+                _ => proc.read(file.name, &mut text), // a list of records
+            };
+            read.map_err(|error| error.errno())?;
         }
         let own = self.own(file.name, container).zip(self.gather());
         let Some((container, gather)) = own else { return Ok(text) };
@@ -290,8 +311,7 @@ impl Contents {
     /// The container's NUMA nodes, without their memory; `None`: the host's.
     pub(crate) fn nodes(&self, container: Option<&Arc<Container>>) -> fuse::Result<Option<Nodes>> {
         let Some((container, gather)) = container.zip(self.gather()) else { return Ok(None) };
-        let nodes = gather.cpus(container).and_then(|cpus| gather.nodes(container, &cpus, None));
-        self.gathered(nodes).map(Some)
+        self.gathered(gather.which_nodes(container)).map(Some)
     }
 
     /// The container's disks; `None`: the host's.

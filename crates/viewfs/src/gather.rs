@@ -22,6 +22,7 @@ use crate::contents::StartError;
 use crate::decisions::Decisions;
 use crate::disks::{BlkioAccounting, mounted_disks};
 use crate::numa::{HostNodes, thread_siblings};
+use crate::recent::About;
 use crate::sampler::Sampler;
 use crate::store::StateDir;
 use crate::upkeep::Upkeep;
@@ -43,6 +44,10 @@ pub(crate) struct Gather {
     decisions: Arc<Decisions>,
     user_hz: u64,
     page_sizes: PageSizes,
+    /// Where a path below `/sys` leads is decided by these.
+    known_cpus: About<Cpus>,
+    known_nodes: About<Nodes>,
+    known_disks: About<Option<Disks>>,
 }
 
 /// Starts what was opened.
@@ -126,6 +131,9 @@ impl Gather {
                 host,
                 decisions,
                 user_hz,
+                known_cpus: About::new(),
+                known_nodes: About::new(),
+                known_disks: About::new(),
             })
         }))
     }
@@ -171,8 +179,14 @@ impl Gather {
         Ok(view)
     }
 
+    /// Which NUMA nodes the container sees.
+    pub(crate) fn which_nodes(&self, container: &Arc<Container>) -> Result<Nodes, GatherError> {
+        let find = || self.nodes(container, &self.cpus(container)?, None);
+        self.known_nodes.of(container, find)
+    }
+
     /// Which NUMA nodes the container sees, and how `memory` lies on them.
-    pub(crate) fn nodes(
+    fn nodes(
         &self,
         container: &Container,
         cpus: &Cpus,
@@ -184,10 +198,14 @@ impl Gather {
     }
 
     /// Which CPUs the container sees.
-    pub(crate) fn cpus(&self, container: &Container) -> Result<Cpus, GatherError> {
+    pub(crate) fn cpus(&self, container: &Arc<Container>) -> Result<Cpus, GatherError> {
+        self.known_cpus.of(container, || self.find_cpus(container))
+    }
+
+    fn find_cpus(&self, container: &Container) -> Result<Cpus, GatherError> {
         let input = container.group().cpu()?;
         let mut online = Vec::new();
-        self.host_cpu.read("online", &mut online)?;
+        self.host_cpu.read_one("online", &mut online)?;
         let decision = self.decisions.of(container);
         Ok(Cpus::by_policy(&input, &CpuSet::parse_list(&online)?, decision.policy()))
     }
@@ -269,14 +287,18 @@ impl Gather {
     }
 
     /// Which disks the container sees, and its I/O on them; `None`: nothing counts it.
-    pub(crate) fn disks(&self, container: &Container) -> Result<Option<Disks>, GatherError> {
+    pub(crate) fn disks(&self, container: &Arc<Container>) -> Result<Option<Disks>, GatherError> {
+        self.known_disks.of(container, || self.find_disks(container))
+    }
+
+    fn find_disks(&self, container: &Container) -> Result<Option<Disks>, GatherError> {
         let Some(io) = container.group().io()? else { return Ok(None) };
         let mounted = mounted_disks(&self.host, container);
         self.blkio.iter().for_each(|blkio| blkio.switch_on(&mounted));
         Ok(Some(Disks::new(io, mounted)))
     }
 
-    /// Parses a file of the host's `/proc`, which may be the one in hand already.
+    /// Parses `meminfo` or `stat` of the host, which may be the file in hand already.
     fn with_host_text<T>(
         &self,
         file: &str,
@@ -287,7 +309,7 @@ impl Gather {
             return Ok(parse(host.text));
         }
         let mut text = Vec::new();
-        self.host.kept_proc.read(file, &mut text)?;
+        self.host.kept_proc.read_one(file, &mut text)?;
         Ok(parse(&text))
     }
 }
@@ -322,10 +344,10 @@ fn host_busy(user_hz: u64) -> impl Fn(&[u8]) -> Vec<Usec> {
     }
 }
 
-/// A file with one number; 0 where there is no such file.
+/// A file of sysfs or of `/proc/sys` with one number; 0 where there is no such file.
 pub(crate) fn number(dir: &KeptDir, file: &str) -> Result<u64, hostfs::Error> {
     let mut text = Vec::new();
-    match dir.read(file, &mut text) {
+    match dir.read_one(file, &mut text) {
         Ok(()) => Ok(parse_u64(text.trim_ascii()).unwrap_or(0)),
         Err(error) if error.is_absent() => Ok(0),
         Err(error) => Err(error),

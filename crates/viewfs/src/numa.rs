@@ -35,7 +35,7 @@ impl HostNodes {
             return Ok(vec![HostNode { cpus: cpus.clone(), ..HostNode::default() }]);
         };
         let mut text = Vec::new();
-        dir.read("online", &mut text)?;
+        dir.read_one("online", &mut text)?;
         let mut nodes = Vec::new();
         for number in CpuSet::parse_list(&text)?.iter() {
             nodes.extend(node(dir, number, with_memory, &mut text)?);
@@ -110,7 +110,7 @@ fn list(dir: &KeptDir, file: &str, text: &mut Vec<u8>) -> Result<Option<CpuSet>,
 
 /// False if there is no such file.
 fn read(dir: &KeptDir, file: &str, text: &mut Vec<u8>) -> Result<bool, Error> {
-    match dir.read(file, text) {
+    match dir.read_one(file, text) {
         Ok(()) => Ok(true),
         Err(error) if error.is_absent() || error.is_gone() => Ok(false),
         Err(error) => Err(error),

@@ -6,6 +6,11 @@
 //! one exception: a limit that was changed, or a thread that was moved, within that millisecond still
 //! shows as before. As the kernel numbers threads in turn, none gets the number of another that fast.
 //!
+//! What is dear to make is used for longer: for twice the CPU time that it took, again counted from
+//! before. So no answer, however often it is asked for, costs more than half of a CPU. (The kernel's own
+//! `/proc/slabinfo` takes up to 25 ms where there are many caches.) Time that the maker was held up does
+//! not count, or a busy machine would show old answers.
+//!
 //! What readers see never goes back. An answer is noted only if its making began when the one before
 //! it was finished, for else it may be of an earlier moment: a maker may be held up. No lock is held
 //! while an answer is made, so nobody waits for a maker that is stuck.
@@ -15,11 +20,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use container::Container;
 use procfmt::units::Usec;
 
-use crate::clocks::monotonic;
+use crate::clocks::{monotonic, thread_cpu};
 use crate::handles::{Built, Content};
 
-/// How long an answer is used.
+/// How long an answer is used that is quickly made.
 const MOMENT: Usec = Usec(1000);
+/// The longest that any is used.
+const LONGEST: Usec = Usec(50_000);
 /// How many answers are remembered; each has one place, which it shares with others.
 const PLACES: usize = 512;
 /// The longest content that is remembered, in bytes: 16 MiB in all.
@@ -35,7 +42,28 @@ struct Answer<T> {
     asked: Usec,
     /// When it was finished.
     given: Usec,
+    /// How long it is used, from `asked`.
+    holds: Usec,
     said: T,
+}
+
+/// An answer in the making.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Usec,
+    cpu: Usec,
+}
+
+impl Asked {
+    fn now(at: Usec) -> Self {
+        Self { at, cpu: thread_cpu() }
+    }
+
+    fn answered<T>(self, said: T) -> Answer<T> {
+        let spent = thread_cpu().0.saturating_sub(self.cpu.0);
+        let holds = spent.saturating_mul(2).clamp(MOMENT.0, LONGEST.0);
+        Answer { asked: self.at, given: monotonic(), holds: Usec(holds), said }
+    }
 }
 
 impl<T> Recent<T> {
@@ -47,7 +75,7 @@ impl<T> Recent<T> {
     fn get<R>(&self, number: u64, now: Usec, look: impl FnOnce(&T) -> Option<R>) -> Option<R> {
         let place = self.place(number)?;
         let answer = place.as_ref()?;
-        if now >= answer.asked + MOMENT { None } else { look(&answer.said) }
+        if now >= answer.asked + answer.holds { None } else { look(&answer.said) }
     }
 
     /// Remembers an answer, unless another one that has this place was given since it was asked.
@@ -112,11 +140,12 @@ impl Callers {
     /// Whether a thread gets the text for 32-bit programs; what `look` says, unless that was asked a
     /// moment ago.
     pub(crate) fn is_linux32(&self, tid: u32, look: impl FnOnce() -> bool) -> bool {
-        let asked = monotonic();
-        let known = self.linux32.get(tid.into(), asked, |(of, is)| (*of == tid).then_some(*is));
+        let now = monotonic();
+        let known = self.linux32.get(tid.into(), now, |(of, is)| (*of == tid).then_some(*is));
         known.unwrap_or_else(|| {
+            let asked = Asked::now(now);
             let is = look();
-            self.linux32.note(tid.into(), Answer { asked, given: monotonic(), said: (tid, is) });
+            self.linux32.note(tid.into(), asked.answered((tid, is)));
             is
         })
     }
@@ -133,11 +162,45 @@ impl Callers {
         if let Some(container) = known {
             return Ok(container);
         }
+        let asked = Asked::now(now);
         let container = identify()?;
         let said = (tid, Who::new(container.as_ref()));
-        self.whose.note(tid.into(), Answer { asked: now, given: monotonic(), said });
+        self.whose.note(tid.into(), asked.answered(said));
         Ok(container)
     }
+}
+
+/// What was found out about containers. A path is looked up before it is opened, and both ask.
+#[derive(Debug)]
+pub(crate) struct About<T>(Recent<(Weak<Container>, T)>);
+
+impl<T: Clone> About<T> {
+    pub(crate) fn new() -> Self {
+        Self(Recent::new())
+    }
+
+    /// What `find` finds, unless that was asked a moment ago.
+    pub(crate) fn of<E>(
+        &self,
+        container: &Arc<Container>,
+        find: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (now, number) = (monotonic(), spread(container));
+        let is_it = |of: &Weak<Container>| of.as_ptr() == Arc::as_ptr(container);
+        let known = self.0.get(number, now, |(of, said)| is_it(of).then(|| said.clone()));
+        if let Some(said) = known {
+            return Ok(said);
+        }
+        let asked = Asked::now(now);
+        let said = find()?;
+        self.0.note(number, asked.answered((Arc::downgrade(container), said.clone())));
+        Ok(said)
+    }
+}
+
+/// Containers lie anywhere in memory, at multiples of a few words.
+fn spread(container: &Arc<Container>) -> u64 {
+    u64::try_from(Arc::as_ptr(container).addr() >> 6).unwrap_or(0)
 }
 
 /// Which content is meant.
@@ -149,10 +212,9 @@ pub(crate) struct Which<'a> {
 }
 
 impl Which<'_> {
-    /// Nodes are hashes; containers lie anywhere in memory, at multiples of a few words.
+    /// Nodes are hashes.
     fn number(&self) -> u64 {
-        let at = self.container.map_or(0, |one| Arc::as_ptr(one).addr());
-        self.node ^ u64::try_from(at >> 6).unwrap_or(0) ^ u64::from(self.is_linux32)
+        self.node ^ self.container.map_or(0, spread) ^ u64::from(self.is_linux32)
     }
 }
 
@@ -190,11 +252,12 @@ impl Made {
         if let Some(built) = known {
             return Ok(built);
         }
+        let asked = Asked::now(now);
         let Built { content, is_good } = make()?;
         if content.len() <= MOST_BYTES {
             let who = Who::new(container);
             let said = Kept { node, is_linux32, who, content: Arc::clone(&content), is_good };
-            self.0.note(which.number(), Answer { asked: now, given: monotonic(), said });
+            self.0.note(which.number(), asked.answered(said));
         }
         Ok(Built { content, is_good })
     }
@@ -206,7 +269,7 @@ mod tests {
 
     /// Notes an answer that took no time to make.
     fn note(recent: &Recent<char>, number: u64, at: u64, said: char) {
-        recent.note(number, Answer { asked: Usec(at), given: Usec(at), said });
+        recent.note(number, Answer { asked: Usec(at), given: Usec(at), holds: MOMENT, said });
     }
 
     #[test]
@@ -222,15 +285,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dear_holds_longer() {
+        let asked = Asked::now(monotonic());
+        assert_eq!(asked.answered(()).holds, MOMENT);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(asked.answered(()).holds < Usec(3000), "waiting costs nothing");
+        while thread_cpu() < asked.cpu + Usec(2000) {}
+        let dear = asked.answered(());
+        assert!((Usec(4000)..=LONGEST).contains(&dear.holds), "{dear:?}");
+        let ages_ago = Asked { at: Usec(0), cpu: Usec(0) };
+        while thread_cpu() < LONGEST {}
+        assert_eq!(ages_ago.answered(()).holds, LONGEST);
+    }
+
+    #[test]
     fn what_is_seen_never_goes_back() {
         let recent = Recent::new();
         let get = |now| recent.get(7, Usec(now), |answer| Some(*answer));
         note(&recent, 7, 5500, 'n');
         // Asked before that one was given, and made who knows when.
-        recent.note(7, Answer { asked: Usec(5400), given: Usec(5900), said: 'o' });
+        let asked = |asked, given| Answer { asked, given, holds: MOMENT, said: 'o' };
+        recent.note(7, asked(Usec(5400), Usec(5900)));
         assert_eq!(get(5950), Some('n'));
         // Held up for so long that the other one is out of date: neither is used.
-        recent.note(7, Answer { asked: Usec(5499), given: Usec(9000), said: 'o' });
+        recent.note(7, asked(Usec(5499), Usec(9000)));
         assert_eq!(get(9000), None);
     }
 

@@ -31,6 +31,8 @@ pub struct Found {
 #[derive(Clone, Debug)]
 enum Being {
     Process(Init),
+    /// The same, its files in procfs kept open.
+    KnownProcess(Arc<crate::init::Init>),
     /// The cgroup itself, apart from the container: read by nobody else.
     Cgroup(Arc<Group>, Vec<u64>),
 }
@@ -66,6 +68,7 @@ impl Found {
     pub fn is_there(&self, host: &HostFs) -> Result<bool, Error> {
         match &self.being {
             Being::Process(init) => is_running(host, *init),
+            Being::KnownProcess(init) => runs(init),
             Being::Cgroup(group, ids) => match group.ids() {
                 Ok(now) => Ok(now == *ids && group.is_current()),
                 Err(error) if error.is_gone() => Ok(false),
@@ -79,12 +82,18 @@ fn find_init(host: &HostFs, identifier: &Identifier, init: Init) -> Result<Optio
     if init.pid == 0 {
         return Ok(None);
     }
+    let instance = hash(&[b"init", &init.pid.to_le_bytes(), &init.start_time.to_le_bytes()]);
+    if let Some((known, container)) = identifier.known_init(init.pid, Ticks(init.start_time))? {
+        let is_there = runs(&known)?;
+        let being = Being::KnownProcess(known);
+        return Ok(is_there.then_some(Found { container, instance, being }));
+    }
     let Some(container) = identifier.identify(init.pid)? else { return Ok(None) };
     // Asked last: had the number been given to another process before, this one would not be there.
     if !is_running(host, init)? {
         return Ok(None);
     }
-    let instance = hash(&[b"init", &init.pid.to_le_bytes(), &init.start_time.to_le_bytes()]);
+    identifier.know_init(&container);
     Ok(Some(Found { container, instance, being: Being::Process(init) }))
 }
 
@@ -99,8 +108,20 @@ fn is_running(host: &HostFs, init: Init) -> Result<bool, Error> {
         Err(error) => return Err(error.into()),
     }
     let unexpected = || Error::Unexpected { file: host.proc.path_of(&file).display().to_string() };
-    let stat = PidStat::parse(&text).ok_or_else(unexpected)?;
-    Ok(stat.start_time == Ticks(init.start_time) && !matches!(stat.state, b'Z' | b'X'))
+    is_it(&text, Ticks(init.start_time)).ok_or_else(unexpected)
+}
+
+/// The same of a process that is known.
+fn runs(init: &crate::init::Init) -> Result<bool, Error> {
+    let Some(text) = init.stat()? else { return Ok(false) };
+    let unexpected = || Error::Unexpected { file: format!("/proc/{}/stat", init.anchor.pid) };
+    is_it(&text, init.anchor.start_time).ok_or_else(unexpected)
+}
+
+/// Whether the `stat` text is of a process that runs and was started then. `None`: it is no such text.
+fn is_it(stat: &[u8], start_time: Ticks) -> Option<bool> {
+    let stat = PidStat::parse(stat)?;
+    Some(stat.start_time == start_time && !matches!(stat.state, b'Z' | b'X'))
 }
 
 fn find_cgroup(

@@ -41,7 +41,7 @@ impl ContainerTree {
 
     fn serves_file(&self, file: &ProcFile, container: &Container) -> bool {
         let wanted = self.serves(file.name, file.in_lxcfs, container);
-        wanted && self.contents.host().proc.stat(file.name).is_ok()
+        wanted && self.contents.is_on_host(file)
     }
 
     /// The child `name` of a directory, if this container has it.

@@ -9,8 +9,6 @@
 //! One thread, one loop that waits in poll(2) and nowhere else. It knows nothing of the files that
 //! are served, never walks a path into its own mounts, and keeps nothing that grows.
 
-#![forbid(unsafe_code)]
-
 mod config;
 mod crashes;
 mod ending;
@@ -19,11 +17,13 @@ mod rest;
 mod signals;
 mod succession;
 mod supervisor;
+mod text;
 mod watch;
 
 pub use children::CommandLine;
 pub use config::{Config, Ended, Error, Helper, OnStop};
 pub use inheritance::{MountpointCheck, Transport, View, Wanted, probe, resolve};
+pub use text::unmap_text_soon;
 
 use crate::supervisor::Supervisor;
 

@@ -20,6 +20,7 @@ use crate::ending::{Ending, How};
 use crate::rest;
 use crate::signals::Signals;
 use crate::succession::Trial;
+use crate::text::unmap_text;
 use crate::watch::{self, Watch};
 
 /// Everything there is. At most one worker serves, and one is next.
@@ -54,6 +55,7 @@ pub(crate) struct Supervisor {
     pub(crate) helpers: Vec<Helper>,
     pub(crate) watches: BTreeMap<Role, Watch>,
     pub(crate) next_look: Instant,
+    has_rested: bool,
 }
 
 /// Since the start of this supervisor.
@@ -92,6 +94,7 @@ impl Supervisor {
             former: Some(former),
             start_at: Some(now),
             next_look: now,
+            has_rested: false,
             trial: None,
             serving: None,
             next: None,
@@ -156,6 +159,10 @@ impl Supervisor {
     fn wait(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         let rests = self.rests(now);
+        if rests && !self.has_rested {
+            self.has_rested = true;
+            unmap_text();
+        }
         let start = self.start_at.filter(|_| self.next.is_none() && self.goes_on());
         let soon = start.map_or(self.next_look, |start| start.min(self.next_look));
         let until = if rests { after(now, rest::LONGEST) } else { soon };

@@ -101,6 +101,7 @@ pub(crate) fn main(arguments: &[OsString]) -> anyhow::Result<()> {
         let place = nri::Place::of(runtime_dir, socket, plugin.clone());
         nri::start(place, agent.host.proc.clone())?;
     }
+    supervisor::unmap_text_soon();
     match ended.recv().context("all threads are gone")? {
         End::Told => socket.remove(),
         End::Followed => tracing::info!("another agent has taken over"),

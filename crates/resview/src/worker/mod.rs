@@ -265,6 +265,7 @@ impl Worker {
         let serving = Serving::start(&trees, rings, &self.holdings, recovery, &self.events)?;
         self.serving = Some(serving);
         self.tell(&FromWorker::Serving { attached: Vec::new() });
+        supervisor::unmap_text_soon();
         let Some(attacher) = self.attacher.take().filter(|_| attach) else { return Ok(()) };
         // The way to the mountpoint leads through the tree that is served now.
         let attached = attacher.attach()?;

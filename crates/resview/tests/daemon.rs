@@ -2,47 +2,40 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/served.rs"]
+mod served;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use common::*;
 use rustix::process::Signal;
-use testkit::need_command;
+use served::{Served, can_serve};
 
-/// A daemon in a mount namespace of its own that has said that it is ready.
-struct Daemon {
-    running: Running,
-    mountpoint: PathBuf,
-    dir: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(options: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mountpoint = dir.path().join("view");
-        std::fs::create_dir(&mountpoint).unwrap();
-        let told = service_manager(&dir.path().join("notify"));
-        let mut command = in_private_mounts(Path::new(RESVIEW));
-        command.arg("daemon").arg("--mountpoint").arg(&mountpoint).args(options);
-        command.arg("--runtime-dir").arg(dir.path().join("run"));
-        command.env("NOTIFY_SOCKET", dir.path().join("notify")).stderr(Stdio::inherit());
-        let running = Running::start(&mut command);
-        let daemon = Self { running, mountpoint, dir };
-        loop {
-            let state = told.recv_timeout(Duration::from_secs(60)).unwrap();
-            if state.lines().any(|line| line == "READY=1") {
-                return daemon;
-            }
+/// A daemon that has said that it is ready.
+fn ready(options: &[&str]) -> Served {
+    let mut told = None;
+    let daemon = Served::begin(options, |command, dir| {
+        let socket = dir.join("notify");
+        told = Some(service_manager(&socket));
+        command.env("NOTIFY_SOCKET", socket);
+    });
+    let told = told.unwrap();
+    loop {
+        let state = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        if state.lines().any(|line| line == "READY=1") {
+            return daemon;
         }
     }
+}
 
+impl Served {
     /// Where its control socket is.
     fn own_runtime_dir(&self) -> PathBuf {
-        let mut entries = std::fs::read_dir(self.dir.path().join("run")).unwrap().flatten();
+        let mut entries = std::fs::read_dir(self.runtime_dir()).unwrap().flatten();
         // There may be slots beside it.
         let own = entries.find(|entry| entry.path().join("control.lock").exists());
         own.unwrap().path()
@@ -52,28 +45,9 @@ impl Daemon {
         mounted(self.running.pid(), &self.mountpoint)
     }
 
-    /// A process that outlives the daemon in its mount namespace.
-    fn witness(&self) -> Running {
-        let pid = self.running.pid().to_string();
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &pid, "-m", "sh", "-c", "echo ready; exec sleep 3600"]);
-        let mut witness = Running::start(&mut command);
-        witness.wait_for("ready");
-        witness
-    }
-
     /// `resview run` in the mount namespace of a process.
     fn run_beside(&self, pid: u32, words: &[&str]) -> Output {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &pid.to_string(), "-m", RESVIEW, "run", "--log", "info"]);
-        command.arg("--mountpoint").arg(&self.mountpoint).args(words);
-        command.stdin(Stdio::null()).output().unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        kill_daemon(&self.mountpoint);
+        self.run(pid, "run", &[&["--log", "info"], words].concat())
     }
 }
 
@@ -92,19 +66,15 @@ fn service_manager(path: &Path) -> mpsc::Receiver<String> {
     receiver
 }
 
-fn can_serve(test: &str) -> bool {
-    can_run(test) && need_command(test, "unshare") && need_command(test, "nsenter")
-}
-
 #[test]
 fn when_it_says_ready_the_view_is_mounted_and_answers() {
     if !can_serve("when_it_says_ready_the_view_is_mounted_and_answers") {
         return;
     }
-    let daemon = Daemon::start(&["--threads", "2", "--log", "warn"]);
+    let daemon = ready(&["--threads", "2", "--log", "warn"]);
     let (fs_type, _) = daemon.is_mounted().unwrap();
     assert_eq!(fs_type, "fuse.resview");
-    let meminfo = seen_by(daemon.running.pid(), &daemon.mountpoint).join("proc/meminfo");
+    let meminfo = daemon.view().join("proc/meminfo");
     assert!(std::fs::read_to_string(meminfo).unwrap().starts_with("MemTotal:"));
     let pressure = mounted(daemon.running.pid(), &daemon.mountpoint.join("proc/pressure"));
     assert_eq!(pressure.is_some(), Path::new("/proc/pressure/cpu").exists(), "{pressure:?}");
@@ -116,7 +86,7 @@ fn sigterm_and_sigint_unmount_and_exit_zero() {
         return;
     }
     for signal in [Signal::TERM, Signal::INT] {
-        let mut daemon = Daemon::start(&["--slots"]);
+        let mut daemon = ready(&["--slots"]);
         let witness = daemon.witness();
         assert!(mounted(witness.pid(), &daemon.mountpoint).is_some());
         let worker = worker_of(daemon.running.pid());
@@ -137,9 +107,8 @@ fn an_open_file_does_not_keep_it_from_ending() {
     if !can_serve("an_open_file_does_not_keep_it_from_ending") {
         return;
     }
-    let mut daemon = Daemon::start(&["--log", "error"]);
-    let root = seen_by(daemon.running.pid(), &daemon.mountpoint);
-    let _open = std::fs::File::open(root.join("proc/meminfo")).unwrap();
+    let mut daemon = ready(&["--log", "error"]);
+    let _open = std::fs::File::open(daemon.view().join("proc/meminfo")).unwrap();
     daemon.running.signal(Signal::TERM);
     assert_eq!(daemon.running.wait().code(), Some(0));
 }
@@ -149,7 +118,7 @@ fn unmounting_it_from_outside_ends_it() {
     if !can_serve("unmounting_it_from_outside_ends_it") {
         return;
     }
-    let mut daemon = Daemon::start(&[]);
+    let mut daemon = ready(&[]);
     let pid = daemon.running.pid().to_string();
     let mut umount = Command::new("nsenter");
     // The pressure files are mounted on the tree.
@@ -165,12 +134,15 @@ fn a_mountpoint_in_use_is_refused_with_what_is_there() {
     if !can_serve("a_mountpoint_in_use_is_refused_with_what_is_there") {
         return;
     }
-    let daemon = Daemon::start(&[]);
+    let daemon = ready(&[]);
     let (pid, worker) = (daemon.running.pid(), worker_of(daemon.running.pid()));
     let mut second = Command::new("nsenter");
     second.args(["-t", &pid.to_string(), "-m", RESVIEW, "daemon", "--mountpoint"]);
     // With the same one it would take over.
-    second.arg(&daemon.mountpoint).arg("--runtime-dir").arg(daemon.dir.path().join("another"));
+    second
+        .arg(&daemon.mountpoint)
+        .arg("--runtime-dir")
+        .arg(daemon.runtime_dir().with_file_name("another"));
     let output = second.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = stderr_of(&output);
@@ -195,14 +167,11 @@ fn a_second_start_takes_over_and_the_first_ends() {
     if !can_serve("a_second_start_takes_over_and_the_first_ends") {
         return;
     }
-    let mut daemon = Daemon::start(&[]);
+    let mut daemon = ready(&[]);
     let witness = daemon.witness();
     let meminfo = seen_by(witness.pid(), &daemon.mountpoint).join("proc/meminfo");
     let open = std::fs::File::open(&meminfo).unwrap();
-    let mut second = Command::new("nsenter");
-    second.args(["-t", &witness.pid().to_string(), "-m", RESVIEW, "daemon", "--mountpoint"]);
-    second.arg(&daemon.mountpoint).arg("--runtime-dir").arg(daemon.dir.path().join("run"));
-    let second = Running::start(&mut second);
+    let second = Running::start(&mut daemon.command(witness.pid(), "daemon"));
     assert_eq!(daemon.running.wait().code(), Some(0));
     worker_of(second.pid());
     for text in [std::io::read_to_string(open).unwrap(), std::fs::read_to_string(meminfo).unwrap()]
@@ -221,16 +190,13 @@ fn stop_ends_a_daemon_and_what_a_killed_one_has_left() {
         return;
     }
     for kill_first in [false, true] {
-        let mut daemon = Daemon::start(&["--slots"]);
+        let mut daemon = ready(&["--slots"]);
         let witness = daemon.witness();
         if kill_first {
             daemon.running.signal(Signal::KILL);
             daemon.running.wait();
         }
-        let mut stop = Command::new("nsenter");
-        stop.args(["-t", &witness.pid().to_string(), "-m", RESVIEW, "stop", "--mountpoint"]);
-        stop.arg(&daemon.mountpoint).arg("--runtime-dir").arg(daemon.dir.path().join("run"));
-        let output = stop.output().unwrap();
+        let output = daemon.run(witness.pid(), "stop", &[]);
         assert!(output.status.success(), "{}", stderr_of(&output));
         assert_eq!(mounted(witness.pid(), &daemon.mountpoint), None);
         assert!(!daemon.own_runtime_dir().join("control.sock").exists());
@@ -281,7 +247,7 @@ fn a_run_uses_a_living_daemons_view() {
     if !can_serve("a_run_uses_a_living_daemons_view") {
         return;
     }
-    let daemon = Daemon::start(&["--cpu-count", "cpuset", "--log", "error"]);
+    let daemon = ready(&["--cpu-count", "cpuset", "--log", "error"]);
     let script = "grep MemTotal /proc/meminfo; cat /sys/devices/system/cpu/online";
     let options = ["-m", "50m", "--cpus", "0.5", "--", "sh", "-c", script];
     let output = daemon.run_beside(daemon.running.pid(), &options);
@@ -296,7 +262,7 @@ fn a_run_does_without_a_dead_daemon() {
     if !can_serve("a_run_does_without_a_dead_daemon") {
         return;
     }
-    let daemon = Daemon::start(&["--log", "error"]);
+    let daemon = ready(&["--log", "error"]);
     let witness = daemon.witness();
     kill_daemon(&daemon.mountpoint);
     assert!(mounted(witness.pid(), &daemon.mountpoint).is_some(), "nobody is there to unmount it");

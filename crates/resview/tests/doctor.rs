@@ -10,8 +10,7 @@ use std::process::{Command, Output};
 use common::*;
 use rustix::process::Signal;
 use serde_json::Value;
-use served::Served;
-use testkit::need_command;
+use served::{Served, can_serve};
 
 /// What one check has found, a line for each finding: `problem: …`.
 fn found(output: &Output, check: &str) -> Vec<String> {
@@ -21,20 +20,6 @@ fn found(output: &Output, check: &str) -> Vec<String> {
     let findings = check["findings"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     findings.map(|one| format!("{}: {}", text(&one["outcome"]), text(&one["found"]))).collect()
-}
-
-fn can_serve(test: &str) -> bool {
-    can_run(test) && need_command(test, "unshare") && need_command(test, "nsenter")
-}
-
-/// A process that outlives the daemon in its mount namespace.
-fn witness(daemon: &Served) -> Running {
-    let pid = daemon.running.pid().to_string();
-    let mut command = Command::new("nsenter");
-    command.args(["-t", &pid, "-m", "sh", "-c", "echo ready; exec sleep 3600"]);
-    let mut witness = Running::start(&mut command);
-    witness.wait_for("ready");
-    witness
 }
 
 #[test]
@@ -72,7 +57,7 @@ fn a_living_daemon_is_fine_and_a_dead_one_is_found() {
         return;
     }
     let daemon = Served::start(&[]);
-    let witness = witness(&daemon);
+    let witness = daemon.witness();
     let view = format!("fuse.resview answers, on {}", daemon.mountpoint.display());
     let living = daemon.run(witness.pid(), "doctor", &["--json"]);
     let found_living = found(&living, "daemon");
@@ -98,7 +83,7 @@ fn a_view_that_hangs_is_found_and_waited_for_by_nobody() {
     for process in [daemon.running.pid(), worker] {
         rustix::process::kill_process(pid(process), Signal::STOP).unwrap();
     }
-    let witness = witness(&daemon);
+    let witness = daemon.witness();
     let hung = daemon.run(witness.pid(), "doctor", &["--json"]);
     assert_eq!(hung.status.code(), Some(1));
     let view = format!("problem: fuse.resview hangs, on {}", daemon.mountpoint.display());

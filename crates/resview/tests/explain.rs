@@ -9,12 +9,8 @@ use std::process::{Command, Output};
 
 use common::*;
 use serde_json::Value;
-use served::Served;
-use testkit::{TestCgroup, need_command};
-
-fn can_explain(test: &str) -> bool {
-    can_run(test) && need_command(test, "unshare") && need_command(test, "nsenter")
-}
+use served::{Served, can_serve};
+use testkit::TestCgroup;
 
 /// A container that sleeps and spins, with a daemon's view.
 struct Looked {
@@ -104,7 +100,7 @@ fn numbers(text: &str) -> Vec<f64> {
 
 #[test]
 fn explain_prints_what_the_container_reads() {
-    if !can_explain("explain_prints_what_the_container_reads") {
+    if !can_serve("explain_prints_what_the_container_reads") {
         return;
     }
     let looked = Looked::start(31_415, &[]);
@@ -147,7 +143,7 @@ fn explain_prints_what_the_container_reads() {
 
 #[test]
 fn explain_says_what_decided_and_how() {
-    if !can_explain("explain_says_what_decided_and_how") {
+    if !can_serve("explain_says_what_decided_and_how") {
         return;
     }
     let looked = Looked::start(27_182, &["--cpu-count", "cpuset"]);

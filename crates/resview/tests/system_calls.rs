@@ -8,7 +8,6 @@
 
 mod common;
 #[path = "common/served.rs"]
-#[allow(dead_code, reason = "it has more than is needed here")]
 mod served;
 
 use std::collections::HashMap;

@@ -3,53 +3,38 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/served.rs"]
+mod served;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testkit::need_command;
+use served::{Served, can_serve};
 use testkit::uring::Enabled;
 
 /// Bounds a hang; nothing takes this long.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A daemon in a mount namespace of its own, whose view answers.
-struct Daemon {
-    running: Running,
-    mountpoint: PathBuf,
-    dir: tempfile::TempDir,
+/// A daemon that says of itself that it serves.
+fn serving(options: &[&str]) -> Served {
+    let daemon = Served::begin(options, |_, _| {});
+    daemon.until("it serves", |status| status["supervisor"]["worker"]["serving"] == true);
+    daemon
 }
 
-impl Daemon {
-    fn start(options: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mountpoint = dir.path().join("view");
-        std::fs::create_dir(&mountpoint).unwrap();
-        let mut command = in_private_mounts(Path::new(RESVIEW));
-        command.arg("daemon").arg("--mountpoint").arg(&mountpoint).args(options);
-        command.arg("--runtime-dir").arg(dir.path().join("run")).stderr(Stdio::inherit());
-        let daemon = Self { running: Running::start(&mut command), mountpoint, dir };
-        daemon.until("it serves", |status| status["supervisor"]["worker"]["serving"] == true);
-        daemon
-    }
-
-    /// Another command of resview, about this daemon and in its mount namespace.
-    fn command(&self, words: &[&str]) -> Output {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.running.pid().to_string(), "-m", RESVIEW]).args(words);
-        command.arg("--mountpoint").arg(&self.mountpoint);
-        command.arg("--runtime-dir").arg(self.dir.path().join("run"));
-        command.stdin(Stdio::null()).output().unwrap()
+impl Served {
+    fn ask(&self, subcommand: &str, words: &[&str]) -> Output {
+        self.run(self.running.pid(), subcommand, words)
     }
 
     fn status(&self) -> Value {
-        let output = self.command(&["status", "--json"]);
+        let output = self.ask("status", &["--json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         report["daemon"].clone()
     }
@@ -74,23 +59,9 @@ impl Daemon {
         shared["transport"].as_str().unwrap().to_owned()
     }
 
-    fn view(&self) -> PathBuf {
-        seen_by(self.running.pid(), &self.mountpoint)
-    }
-
     fn worker(&self) -> u64 {
         self.status()["supervisor"]["worker"]["pid"].as_u64().unwrap()
     }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        kill_daemon(&self.mountpoint);
-    }
-}
-
-fn can_serve(test: &str) -> bool {
-    can_run(test) && need_command(test, "unshare") && need_command(test, "nsenter")
 }
 
 /// Every file of a view, without its digits: those change from one moment to the next.
@@ -130,11 +101,11 @@ fn every_file_is_the_same_over_io_uring() {
         return;
     }
     let enabled = Enabled::switch_on();
-    let over = Daemon::start(&["--transport", "io-uring", "--log", "warn"]);
-    let through = Daemon::start(&["--log", "warn"]);
+    let over = serving(&["--transport", "io-uring", "--log", "warn"]);
+    let through = serving(&["--log", "warn"]);
     assert_eq!(over.transport() == "io-uring", enabled.is_offered());
     assert_eq!(through.transport(), "device", "nobody asked");
-    let all = |daemon: &Daemon| {
+    let all = |daemon: &Served| {
         let mut all = BTreeMap::new();
         texts(&daemon.view(), Path::new(""), &mut all);
         all
@@ -147,7 +118,7 @@ fn every_file_is_the_same_over_io_uring() {
         let changes = ["proc/slabinfo", "proc/interrupts"].map(Path::new).contains(&file.as_path());
         assert!(changes || text == &theirs[file], "{file:?}:\n{text}\n{}", theirs[file]);
     }
-    let said = over.command(&["status"]);
+    let said = over.ask("status", &[]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert_eq!(said.contains("over io_uring: not crash-safe"), enabled.is_offered(), "{said}");
 }
@@ -159,7 +130,7 @@ fn a_worker_that_is_killed_leaves_no_reader_waiting() {
         return;
     }
     let enabled = Enabled::switch_on();
-    let daemon = Daemon::start(&["--transport", "io-uring", "--log", "error"]);
+    let daemon = serving(&["--transport", "io-uring", "--log", "error"]);
     let meminfo = daemon.view().join("proc/meminfo");
     let kept = std::fs::File::open(&meminfo).unwrap();
     let end = AtomicBool::new(false);
@@ -201,7 +172,7 @@ fn a_worker_that_is_killed_leaves_no_reader_waiting() {
     assert_eq!(pressure.is_some(), Path::new("/proc/pressure/cpu").exists(), "{pressure:?}");
     // From now on it is crash-safe: what is open stays open.
     let kept = std::fs::File::open(&meminfo).unwrap();
-    assert!(daemon.command(&["upgrade"]).status.success());
+    assert!(daemon.ask("upgrade", &[]).status.success());
     assert!(std::os::unix::fs::FileExt::read_at(&kept, &mut [0; 16], 0).is_ok());
 }
 
@@ -211,23 +182,23 @@ fn what_a_connection_over_io_uring_cannot_do_is_refused_and_it_goes_on() {
         return;
     }
     let enabled = Enabled::switch_on();
-    let mut daemon = Daemon::start(&["--transport", "io-uring", "--log", "warn"]);
+    let mut daemon = serving(&["--transport", "io-uring", "--log", "warn"]);
     let worker = daemon.worker();
-    let upgrade = daemon.command(&["upgrade"]);
+    let upgrade = daemon.ask("upgrade", &[]);
     assert_eq!(upgrade.status.success(), !enabled.is_offered());
     if enabled.is_offered() {
         let said = String::from_utf8_lossy(&upgrade.stderr).into_owned();
         assert!(said.contains("served over io_uring"), "{said}");
-        let second = daemon.command(&["daemon", "--log", "warn"]);
+        let second = daemon.ask("daemon", &["--log", "warn"]);
         assert_eq!(second.status.code(), Some(1));
         let said = String::from_utf8_lossy(&second.stderr).into_owned();
         assert!(said.contains("nobody can take over"), "{said}");
         assert_eq!(daemon.worker(), worker, "it has gone on");
     }
     assert!(std::fs::read(daemon.view().join("proc/uptime")).is_ok());
-    assert!(daemon.command(&["stop"]).status.success());
+    assert!(daemon.ask("stop", &[]).status.success());
     assert!(daemon.running.wait().success());
-    let together = daemon.dir.path().join("run");
+    let together = daemon.runtime_dir();
     let mut command = Command::new(RESVIEW);
     command.args(["daemon", "--transport", "io-uring", "--slots", "--mountpoint"]);
     let refused = command.arg(&daemon.mountpoint).arg("--runtime-dir").arg(together).output();

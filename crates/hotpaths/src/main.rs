@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../view/tests/common/captured.rs"]
+mod captured;
 mod cgroups;
 mod dispatch;
 mod identity;

@@ -4,10 +4,13 @@
 //! difference before you commit it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "common/captured.rs"]
+mod captured;
+
 use std::path::PathBuf;
 
+use captured::{PAGE, files, has, online};
 use procfmt::cpulist::CpuSet;
-use procfmt::limit::Limit;
 use procfmt::meminfo::{self, Totals};
 use procfmt::stat::CpuTicks;
 use procfmt::units::{Bytes, Kib, Ticks, Usec};
@@ -15,15 +18,10 @@ use procfmt::{
     cpuinfo, diskstats, loadavg, partitions, per_cpu, schedstat, stat, uptime, vmstat, zoneinfo,
 };
 use testkit::fixture;
-use view::catalogue::{PROC_FILES, ProcFile, Sys, sys};
-use view::input::{
-    CpuInput, DeviceIo, MemoryInput, MemoryLevel, MemoryStat, NumaInput, Quota, SwapLevel, VmInput,
-};
-use view::policy::{CpuCount, Policy};
-use view::{
-    Clock, CpuTimes, Cpus, DirtyLimit, Disks, HostMemory, HostNode, HostVm, Memory, Nodes,
-    ResourceView, Sample, Tasks, Vm,
-};
+use view::catalogue::{Sys, sys};
+use view::input::{CpuInput, DeviceIo, Quota, VmInput};
+use view::policy::CpuCount;
+use view::{CpuTimes, Cpus, Disks, HostVm, ResourceView, Vm};
 
 /// The captured hosts.
 fn hosts() -> Vec<String> {
@@ -33,91 +31,18 @@ fn hosts() -> Vec<String> {
     hosts
 }
 
-/// The kernel prints a row for each online CPU.
-fn online(host: &str) -> CpuSet {
-    let text = fixture(host, "proc/stat");
-    stat::busy_ticks(&text).map(|(cpu, _)| cpu).collect()
-}
-
-/// Whether a file was captured; of some hosts only a few were.
-fn has(host: &str, path: &str) -> bool {
-    let dir = testkit::fixtures_dir().join(host);
-    dir.join(path).exists() || dir.join(format!("{path}.gz")).exists()
-}
-
-/// The files of the catalogue that were captured of a host.
-fn files(host: &str) -> impl Iterator<Item = &'static ProcFile> {
-    PROC_FILES.iter().filter(move |file| has(host, &format!("proc/{}", file.name)))
-}
-
-/// The page size of all captured hosts.
-const PAGE: Kib = Kib(4);
-
-/// The host's nodes with memory, as far as its zones tell.
-fn nodes(host: &str) -> Vec<HostNode> {
-    let text = if has(host, "proc/zoneinfo") { fixture(host, "proc/zoneinfo") } else { vec![] };
-    let mut nodes: Vec<HostNode> = Vec::new();
-    for zone in zoneinfo::parse(&text) {
-        let total = Kib(zone.managed() * PAGE.0);
-        match nodes.iter_mut().find(|node| node.number == zone.node) {
-            Some(node) => node.total += total,
-            None => nodes.push(HostNode { number: zone.node, total, ..Default::default() }),
-        }
-    }
-    nodes
-}
-
 /// A container of 50 MiB, 100 MiB of swap and one and a half CPUs on that host.
 fn container(host: &str) -> ResourceView {
-    const MIB: u64 = 1 << 20;
-    let level = MemoryLevel {
-        limit: Limit::Value(Bytes(50 * MIB)),
-        high: Limit::Max,
-        usage: Bytes(20 * MIB),
-        file: Bytes(5 * MIB),
-        slab_reclaimable: Bytes(MIB),
-        swap: SwapLevel::Swap { max: Limit::Value(Bytes(100 * MIB)), current: Bytes(MIB) },
-    };
-    let stat = MemoryStat { anon: Bytes(9 * MIB), file: Bytes(6 * MIB), ..Default::default() };
-    let input = MemoryInput { levels: vec![level], stat, swappiness: None };
-    let totals = Totals::parse(&fixture(host, "proc/meminfo"));
-    let host_memory = HostMemory { totals, overcommit_ratio: 50, ..Default::default() };
-    let policy = Policy::default();
-
-    let quota = Some(Quota { quota: Usec(150_000), period: Usec(100_000) });
-    let cpus =
-        Cpus::new(&CpuInput { quota, ..Default::default() }, &online(host), policy.cpu_count);
+    let quota = Quota { quota: Usec(150_000), period: Usec(100_000) };
     let row = CpuTicks { user: Ticks(11), system: Ticks(3), idle: Ticks(86), ..Default::default() };
-    let mut times = CpuTimes::default();
-    for cpu in cpus.visible().iter() {
-        times.total.add(&row);
-        times.rows.push((cpu, row));
-    }
-    let sample = Sample { running: 1, blocked: 0, total: 3, last_pid: 42 };
-    let memory = Memory::new(&input, Some(&[]), &host_memory, &policy);
-    let counters = [(b"pgfault"[..].into(), 21), (b"workingset_refault_file"[..].into(), 22)];
-    let vm_input = VmInput { counters: counters.into(), oom_kills: 23 };
-    let dirty = DirtyLimit { ratio: 20, ..Default::default() };
-    let host_vm = HostVm {
-        page_size: PAGE.bytes(),
-        huge_page_size: Bytes(2 * MIB),
-        dirty,
-        ..Default::default()
-    };
-    let io = vec![DeviceIo { major: 254, rios: 7, rbytes: Bytes(MIB), ..Default::default() }];
-    ResourceView {
-        nodes: Some(Nodes::new(&NumaInput::default(), &nodes(host), &cpus, Some(&memory))),
-        vm: Some(Vm::new(vm_input, &io, host_vm)),
-        slabs: Some(Vec::new()),
-        memory: Some(memory),
-        cpus: Some(cpus),
-        cpu_times: Some(times),
-        clock: Some(Clock { uptime: Usec(1_000_000), btime: None }),
-        tasks: Some(Tasks { averages: [12, 5, 1], sample }),
-        disks: Some(Disks::new(io, vec![(259, 0)])),
-        thread_siblings: None,
-        user_hz: 100,
-    }
+    captured::container(host, Some(quota), |visible| {
+        let mut times = CpuTimes::default();
+        for cpu in visible.iter() {
+            times.total.add(&row);
+            times.rows.push((cpu, row));
+        }
+        times
+    })
 }
 
 fn render(host_text: &[u8], name: &str, view: &ResourceView) -> Vec<u8> {

@@ -49,15 +49,20 @@ ${CONTAINERD_CONFIG-}
 END
     pod_network && crictl_asks "$CONTAINERD_ADDRESS" && begin_containerd && import_images ctr image import --local
 }
-begin_containerd() {
-    begin_program containerd containerd --config /etc/containerd/config.toml
-    wait_while containerd within crictl version
+begin_containerd() { begin_runtime containerd --config /etc/containerd/config.toml; }
+
+# The same for every runtime: its program has its name, and begin_NAME begins it.
+begin_runtime() { # NAME OPTION…
+    begin_program "$1" "$@"
+    wait_while "$1" within crictl version
 } >/dev/null 2>&1
 # Its containers go on.
-containerd_restart() { end_program containerd "${1:-TERM}" && begin_containerd; }
-containerd_down() {
+runtime_restart() { # NAME [SIGNAL]
+    end_program "$1" "${2:-TERM}" && "begin_$1"
+}
+runtime_down() { # NAME
     crictl rmp --all --force >/dev/null 2>&1
-    end_program containerd TERM
+    end_program "$1" TERM
 }
 
 import_images() { # COMMAND… that takes an archive

@@ -26,13 +26,4 @@ END
     # It waits for a minute before it kills, even when it is told to at once.
     stop_signal=SIGKILL import_images podman load --quiet --input
 }
-begin_crio() {
-    begin_program crio crio --config /etc/crio/crio.conf --config-dir ''
-    wait_while crio within crictl version
-} >/dev/null 2>&1
-# Its containers go on.
-crio_restart() { end_program crio "${1:-TERM}" && begin_crio; }
-crio_down() {
-    crictl rmp --all --force >/dev/null 2>&1
-    end_program crio TERM
-}
+begin_crio() { begin_runtime crio --config /etc/crio/crio.conf --config-dir ''; }

@@ -1,3 +1,3 @@
-node_down() { containerd_down; }
+node_down() { runtime_down containerd; }
 { enter_own_cgroup && node_folders && network_up && containerd_up; } || fail
 "$@"

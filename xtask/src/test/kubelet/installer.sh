@@ -48,7 +48,7 @@ reader_checks() {
         check readers outlive_a_rollout while_reading daemonset_is_replaced
     fi
     check readers outlive_the_kubelet while_reading restart_kubelet
-    check readers outlive_containerd while_reading containerd_restart TERM
+    check readers outlive_containerd while_reading runtime_restart containerd
     good=$(counts good) bad=$(counts bad)
     echo "FIGURES kubelet: $good reads by three pods while $what were replaced: $bad failed or showed the host"
     check readers have_read_no_error [ "$bad" = 0 ]

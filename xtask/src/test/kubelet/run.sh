@@ -2,7 +2,7 @@
 # on a machine that is there for nothing else is that where the node is.
 take_down() {
     kubelet_down
-    containerd_down
+    runtime_down containerd
     control_plane_down
     (place=$place-daemon && clean_up)
 }

@@ -2,7 +2,7 @@
 # container start unseen while a plugin registers.
 
 crio_checks() {
-    containerd_down >/dev/null 2>&1
+    runtime_down containerd >/dev/null 2>&1
     runtime=crio runtime_config=/etc/crio/crio.conf
     check crio starts crio_begins
     kinds crio

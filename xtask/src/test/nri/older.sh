@@ -5,7 +5,7 @@
 
 older_checks() { # FOLDER
     local name
-    name=$(older_name "$1") && containerd_down >/dev/null 2>&1
+    name=$(older_name "$1") && runtime_down containerd >/dev/null 2>&1
     check "$name" starts older_up "$1"
     check "$name" gives_the_view gives_the_view
     check "$name" finds_what_already_runs existing

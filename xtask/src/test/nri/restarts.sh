@@ -72,7 +72,7 @@ silent() {
 }
 runtime_waits() { # TIME
     sed -i "s/plugin_request_timeout = .*/plugin_request_timeout = '$1'/" "$runtime_config" &&
-        "${runtime}_restart" && wait_for registered nri
+        runtime_restart "$runtime" && wait_for registered nri
 }
 heard_again() {
     local pid
@@ -84,7 +84,7 @@ runtime_again() { # SIGNAL
     with_a_pod before over_the_restart "$1"
 }
 over_the_restart() { # SIGNAL
-    "${runtime}_restart" "$1" && wait_for registered nri && is_right before main && gives_the_view
+    runtime_restart "$runtime" "$1" && wait_for registered nri && is_right before main && gives_the_view
 }
 
 in_the_daemon() {

@@ -2,7 +2,7 @@
 take_down() {
     end_program nri
     end_program second
-    "${runtime}_down"
+    runtime_down "$runtime"
 }
 # crun beside runc, and a name that stands for another kernel. A crun may be older than the specification that
 # the runtime writes, and refuse it for its number alone; and it refuses to run beside a cgroup2 that is mounted

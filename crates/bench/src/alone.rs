@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fuse::{
-    Attr, AttrReply, Connection, Context, DirSink, Entry, Errno, Features, Fh, FileType,
-    Filesystem, MountOptions, NodeId, OFlags, OpenFlags, OpenReply, ReadBuf, Serve, ServeHandle,
-    Session,
+    Attr, AttrReply, Connection, Context, Entry, Errno, Features, Fh, FileType, Filesystem,
+    MountOptions, NodeId, OFlags, OpenFlags, OpenReply, ReadBuf, Serve, ServeHandle, Session,
 };
 use tempfile::TempDir;
 
@@ -110,17 +109,6 @@ impl Filesystem for Constant {
     ) -> fuse::Result<()> {
         out.put_from(self.0.get(&node.0).ok_or(Errno::NOENT)?, offset);
         Ok(())
-    }
-
-    fn readdir(
-        &self,
-        _: &Context<'_>,
-        _: NodeId,
-        _: Fh,
-        _: u64,
-        _: &mut DirSink<'_>,
-    ) -> fuse::Result<()> {
-        Ok(()) // everybody knows the names
     }
 }
 

@@ -174,7 +174,7 @@ pub trait Filesystem: Send + Sync {
     /// the sink is full. Nothing added is the end.
     ///
     /// # Errors
-    /// Whatever getdents(2) shall say.
+    /// Whatever getdents(2) shall say; by default none: names are found, and not listed.
     fn readdir(
         &self,
         ctx: &Context<'_>,
@@ -182,7 +182,10 @@ pub trait Filesystem: Send + Sync {
         fh: Fh,
         offset: u64,
         out: &mut DirSink<'_>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let _ = (ctx, node, fh, offset, out);
+        Ok(())
+    }
 
     /// As [`release`](Self::release), for a directory.
     fn releasedir(&self, node: NodeId, fh: Fh) {

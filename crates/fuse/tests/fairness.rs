@@ -16,8 +16,8 @@ use std::time::Duration;
 use common::place::{Mountpoint, isolated};
 use common::process::{Waiting, role, start, until, until_told_to_end};
 use fuse::{
-    Attr, AttrReply, Context, DirSink, Ended, Entry, Errno, Fairness, Fh, FileType, Filesystem,
-    NodeId, OFlags, OpenFlags, OpenReply, Peek, ReadBuf, Result, Serve,
+    Attr, AttrReply, Context, Ended, Entry, Fairness, Fh, FileType, Filesystem, NodeId, OFlags,
+    OpenFlags, OpenReply, Peek, ReadBuf, Result, Serve,
 };
 
 const TTL: Duration = Duration::from_secs(3600);
@@ -78,17 +78,6 @@ impl Filesystem for Gated {
         self.order.lock().unwrap().push(fh.0);
         out.put(b"x");
         Ok(())
-    }
-
-    fn readdir(
-        &self,
-        _: &Context<'_>,
-        _: NodeId,
-        _: Fh,
-        _: u64,
-        _: &mut DirSink<'_>,
-    ) -> Result<()> {
-        Err(Errno::NOSYS)
     }
 }
 

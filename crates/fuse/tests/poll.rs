@@ -16,9 +16,9 @@ use std::time::Duration;
 use common::place::{Mountpoint, isolated};
 use common::{longs, request, words};
 use fuse::{
-    Attr, AttrReply, Context, DirSink, Dispatcher, Ended, Entry, Errno, Fh, FileType, Filesystem,
-    InFlight, NodeId, OFlags, OpenFlags, OpenReply, Poll, PollFlags, PollHandle, ReadBuf, Result,
-    Serve, unmount,
+    Attr, AttrReply, Context, Dispatcher, Ended, Entry, Errno, Fh, FileType, Filesystem, InFlight,
+    NodeId, OFlags, OpenFlags, OpenReply, Poll, PollFlags, PollHandle, ReadBuf, Result, Serve,
+    unmount,
 };
 use rustix::event::{PollFd, poll};
 
@@ -69,17 +69,6 @@ impl Filesystem for Belfry {
     fn write(&self, _: &Context<'_>, _: NodeId, _: Fh, _: u64, data: &[u8]) -> Result<u32> {
         self.written.lock().unwrap().extend_from_slice(data);
         u32::try_from(data.len()).map_err(|_| Errno::FBIG)
-    }
-
-    fn readdir(
-        &self,
-        _: &Context<'_>,
-        _: NodeId,
-        _: Fh,
-        _: u64,
-        _: &mut DirSink<'_>,
-    ) -> Result<()> {
-        Ok(())
     }
 
     fn poll(&self, _: &Context<'_>, _: NodeId, _: Fh, poll: Poll) -> Result<PollFlags> {

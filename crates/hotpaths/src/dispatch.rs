@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fuse::{
-    Attr, AttrReply, Context, DirSink, Dispatcher, Entry, Errno, Fh, FileType, Filesystem,
-    InFlight, NodeId, OFlags, OpenFlags, OpenReply, ReadBuf,
+    Attr, AttrReply, Context, Dispatcher, Entry, Errno, Fh, FileType, Filesystem, InFlight, NodeId,
+    OFlags, OpenFlags, OpenReply, ReadBuf,
 };
 
 use crate::HotPath;
@@ -51,17 +51,6 @@ impl Filesystem for OneFile {
         out: &mut ReadBuf<'_>,
     ) -> fuse::Result<()> {
         out.put_from(&CONTENT, offset);
-        Ok(())
-    }
-
-    fn readdir(
-        &self,
-        _: &Context<'_>,
-        _: NodeId,
-        _: Fh,
-        _: u64,
-        _: &mut DirSink<'_>,
-    ) -> fuse::Result<()> {
         Ok(())
     }
 }

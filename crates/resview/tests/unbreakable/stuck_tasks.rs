@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use fuse::{
-    Attr, AttrReply, Connection, Context, DirSink, Entry, Errno, Features, Fh, FileType,
-    Filesystem, MountOptions, NodeId, OFlags, OpenFlags, OpenReply, ReadBuf, Serve, ServeHandle,
+    Attr, AttrReply, Connection, Context, Entry, Features, Fh, FileType, Filesystem, MountOptions,
+    NodeId, OFlags, OpenFlags, OpenReply, ReadBuf, Serve, ServeHandle,
 };
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::process::Signal;
@@ -64,17 +64,6 @@ impl Filesystem for NeverClosed {
         _: &mut ReadBuf<'_>,
     ) -> fuse::Result<()> {
         Ok(())
-    }
-
-    fn readdir(
-        &self,
-        _: &Context<'_>,
-        _: NodeId,
-        _: Fh,
-        _: u64,
-        _: &mut DirSink<'_>,
-    ) -> fuse::Result<()> {
-        Err(Errno::NOSYS)
     }
 }
 

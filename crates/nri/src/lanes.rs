@@ -263,6 +263,17 @@ mod tests {
         fn next(&self) -> usize {
             self.began.recv_timeout(SOON).expect("work that should begin")
         }
+
+        /// So many threads that work until what is returned is dropped.
+        fn occupy(&self, lanes: &Lanes, threads: usize, cause: Cause) -> Vec<mpsc::Sender<()>> {
+            let occupy = |number: usize| {
+                let (work, go) = self.held(number);
+                assert!(lanes.put(&number.to_string(), cause, work));
+                self.next();
+                go
+            };
+            (0..threads).map(occupy).collect()
+        }
     }
 
     #[test]
@@ -318,13 +329,7 @@ mod tests {
     #[test]
     fn an_event_does_not_wait_for_the_whole_listing_before_its_own_container() {
         let (lanes, gate) = (Lanes::new(), Gate::new());
-        let mut held = Vec::new();
-        for number in 0..LISTING_THREADS {
-            let (work, go) = gate.held(number);
-            assert!(lanes.put(&number.to_string(), Cause::Listing, work));
-            held.push(go);
-            gate.next();
-        }
+        let _held = gate.occupy(&lanes, LISTING_THREADS, Cause::Listing);
         assert!(lanes.put("mine", Cause::Listing, gate.free(100)));
         assert!(lanes.put("mine", Cause::Event, gate.free(101)));
         assert_eq!([gate.next(), gate.next()], [100, 101], "in order, and now");
@@ -347,13 +352,7 @@ mod tests {
     #[test]
     fn what_waits_and_who_works_is_bounded() {
         let (lanes, gate) = (Lanes::new(), Gate::new());
-        let mut held = Vec::new();
-        for number in 0..THREADS {
-            let (work, go) = gate.held(number);
-            assert!(lanes.put(&number.to_string(), Cause::Event, work));
-            held.push(go);
-            gate.next();
-        }
+        let held = gate.occupy(&lanes, THREADS, Cause::Event);
         for number in 0..EVENTS {
             assert!(lanes.put(&format!("w{number}"), Cause::Event, gate.free(number)));
         }

@@ -3,7 +3,8 @@
 //! A walk costs some 10 µs for each thread, so there is none where nothing can have changed. A task
 //! that changes its state runs to do so, and its cgroup is charged for it; one that waits for a CPU
 //! all the time shows in the pressure or in the throttled time. As long as none of these totals has
-//! moved, every task is in the state in which the last walk has found it.
+//! moved, every task is in the state in which the last walk has found it. And where all slept, and no
+//! CPU time was used since, only that is asked.
 //!
 //! On cgroup v1 the kernel counts tasks by state itself, for a tenth of the price. But it takes some
 //! uninterruptible sleeps for others (that of a parent in vfork(2)); so there is a walk whenever
@@ -16,6 +17,7 @@ use procfmt::num::{fields, lines, parse_u64};
 use procfmt::pid_status::{PidStatus, state};
 use procfmt::units::{Usec, scale};
 use view::Sample;
+use view::input::CpuTimeInput;
 
 use crate::taskstats::Taskstats;
 
@@ -52,6 +54,16 @@ impl Counted {
         self.activity.map_or(Usec::ZERO, |activity| activity.used)
     }
 
+    /// Whether everybody slept, and nobody has run since. Who gets a signal, is moved or frozen does
+    /// nothing before it runs, so that nothing else need be asked.
+    fn sleeps_on(&self, time: &CpuTimeInput) -> bool {
+        let was_asleep = self.sample.running == 0 && self.sample.blocked == 0;
+        let is_same = |activity: Activity| {
+            (activity.used, activity.throttled) == (time.user + time.system, time.throttled)
+        };
+        was_asleep && self.activity.is_some_and(is_same)
+    }
+
     /// Whether the states are still those of the last walk.
     fn holds(&self, now: Option<Activity>) -> bool {
         now.is_some() && now == self.activity
@@ -66,9 +78,15 @@ pub(crate) fn count_tasks(
     last: Option<&Counted>,
 ) -> Result<Counted, cgroup::Error> {
     let group = container.group();
-    // Before the walk: what moves meanwhile calls for another one.
-    let activity = activity(group)?;
     let recent = last.filter(|last| last.steps_since_walk < MOST_STEPS);
+    // Before the walk: what moves meanwhile calls for another one.
+    let time = group.cpu_time()?;
+    if let (Some(last), Some(time)) = (recent, &time)
+        && last.sleeps_on(time)
+    {
+        return Ok(Counted { steps_since_walk: last.steps_since_walk + 1, ..*last });
+    }
+    let activity = time.map(|time| activity(group, &time));
     let without_a_walk = match recent {
         Some(last) if last.holds(activity) => Some((last.sample, last.youngest)),
         Some(last) if last.sample.blocked == 0 => ask_kernel(host, group, taskstats, last)?,
@@ -90,8 +108,7 @@ pub(crate) fn count_tasks(
     Ok(counted)
 }
 
-fn activity(group: &Group) -> Result<Option<Activity>, cgroup::Error> {
-    let Some(time) = group.cpu_time()? else { return Ok(None) };
+fn activity(group: &Group, time: &CpuTimeInput) -> Activity {
     let mut stalled = [None; 3];
     let mut text = Vec::new();
     let resources = [Pressure::Cpu, Pressure::Memory, Pressure::Io];
@@ -101,7 +118,7 @@ fn activity(group: &Group) -> Result<Option<Activity>, cgroup::Error> {
             *stalled = Some(stall_total(&text));
         }
     }
-    Ok(Some(Activity { used: time.user + time.system, throttled: time.throttled, stalled }))
+    Activity { used: time.user + time.system, throttled: time.throttled, stalled }
 }
 
 /// The sum of the lines' `total=`, in microseconds.
@@ -265,6 +282,24 @@ mod tests {
         assert!(moved.into_iter().all(|moved| !last.holds(Some(moved))));
         let blind = Counted { activity: None, ..last };
         assert!(!blind.holds(None), "nothing that could move is no proof of rest");
+    }
+
+    #[test]
+    fn who_slept_and_has_not_run_sleeps_on() {
+        let activity = Activity { used: Usec(7), throttled: Usec(3), ..Default::default() };
+        let sample = Sample::default();
+        let last = Counted { sample, activity: Some(activity), steps_since_walk: 0, youngest: 0 };
+        let time = |user, system, throttled| CpuTimeInput {
+            user: Usec(user),
+            system: Usec(system),
+            throttled: Usec(throttled),
+            ..CpuTimeInput::default()
+        };
+        assert!(last.sleeps_on(&time(4, 3, 3)));
+        assert!(!last.sleeps_on(&time(4, 4, 3)) && !last.sleeps_on(&time(4, 3, 4)));
+        let awake = Sample { running: 1, ..sample };
+        assert!(!Counted { sample: awake, ..last }.sleeps_on(&time(4, 3, 3)));
+        assert!(!Counted { activity: None, ..last }.sleeps_on(&time(0, 0, 0)));
     }
 
     #[test]

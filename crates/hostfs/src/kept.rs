@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::time::{ClockId, clock_gettime};
 
 /// The share of RLIMIT_NOFILE that kept descriptors may take, in percent: the rest is for
 /// connections, container registrations and files opened for a moment.
 const SHARE: u64 = 75;
 /// For how many seconds a file must not have been read to be closed for another one.
-const REST: i64 = 60;
+const REST: u64 = 60;
 
 /// The directory itself, among its files.
 pub(crate) const SELF: &str = ".";
@@ -29,6 +29,7 @@ pub(crate) const SELF: &str = ".";
 #[derive(Debug)]
 pub struct Kept {
     limit: usize,
+    made: Instant,
     next_dir: AtomicU64,
     opens: AtomicU64,
     reads: AtomicU64,
@@ -61,8 +62,8 @@ struct Store {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     dir: u64,
-    /// When it was put back, in seconds.
-    at: i64,
+    /// When it was put back, in seconds since the store was made.
+    at: u64,
 }
 
 #[derive(Debug)]
@@ -89,6 +90,7 @@ impl Kept {
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
+            made: Instant::now(),
             next_dir: AtomicU64::new(0),
             opens: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -142,12 +144,14 @@ impl Kept {
     /// Puts a file back, or in for the first time if there is room for it. The files closed for it
     /// are closed after the lock has been released.
     pub(crate) fn put(&self, dir: u64, file: File) {
-        self.put_at(clock_gettime(ClockId::MonotonicCoarse).tv_sec, dir, file);
+        self.put_at(|| self.made.elapsed().as_secs(), dir, file);
     }
 
-    fn put_at(&self, at: i64, dir: u64, file: File) {
+    fn put_at(&self, now: impl FnOnce() -> u64, dir: u64, file: File) {
         let mut closed = Vec::new();
         let mut store = self.lock();
+        // Nobody asks how old a file is as long as there is room; the first ones count as old.
+        let at = if store.len() < self.limit / 2 { 0 } else { now() };
         if store.takes(&file, self.limit, at) {
             closed.extend(store.insert(file, Place { dir, at }));
         } else {
@@ -198,26 +202,27 @@ impl Store {
     }
 
     /// Whether to keep a file at the time `at`, though there may be no room.
-    fn takes(&self, file: &File, limit: usize, at: i64) -> bool {
+    fn takes(&self, file: &File, limit: usize, at: u64) -> bool {
         let was_here = file.used != 0;
         if was_here || self.len() < limit {
             return true;
         }
-        let rests = |place: &Place| at - place.at >= REST;
+        let rests = |place: &Place| at.saturating_sub(place.at) >= REST;
         !file.is_directory()
             && (!self.selves.is_empty() || self.files.values().next().is_some_and(rests))
     }
 
     /// Returns the file if another reader opened it as well and was faster; one is enough.
     fn insert(&mut self, mut file: File, place: Place) -> Option<File> {
-        let files = self.dirs.entry(place.dir).or_default();
-        if files.iter().any(|other| other.name == file.name) {
+        let Self { clock, dirs, selves, files } = self;
+        let of_dir = dirs.entry(place.dir).or_default();
+        if of_dir.iter().any(|other| other.name == file.name) {
             return Some(file);
         }
-        self.clock += 1;
-        file.used = self.clock;
-        self.by_age(&file).insert(file.used, place);
-        self.dirs.entry(place.dir).or_default().push(file);
+        *clock += 1;
+        file.used = *clock;
+        if file.is_directory() { selves } else { files }.insert(*clock, place);
+        of_dir.push(file);
         None
     }
 
@@ -251,7 +256,7 @@ mod tests {
                 opened += 1;
                 file("memory.stat")
             });
-            kept.put_at(at, dir, file);
+            kept.put_at(|| at, dir, file);
         }
         // Closed in the order of their use, all 200 would have been opened.
         assert_eq!((opened, kept.counters().open_now), (20 + 9 * 10, 10));
@@ -261,12 +266,12 @@ mod tests {
     fn what_rests_makes_room() {
         let kept = Kept::new(2);
         for dir in [1, 2] {
-            kept.put_at(0, dir, file("cpu.max"));
+            kept.put_at(|| 0, dir, file("cpu.max"));
         }
         let second = kept.take(2, "cpu.max").unwrap();
-        kept.put_at(REST - 1, 2, second);
+        kept.put_at(|| REST - 1, 2, second);
         for (at, dir) in [(REST - 1, 3), (REST, 4), (REST, 5)] {
-            kept.put_at(at, dir, file("cpu.max"));
+            kept.put_at(|| at, dir, file("cpu.max"));
         }
         let is_kept = |dir| kept.take(dir, "cpu.max").is_some();
         assert_eq!([1, 2, 3, 4, 5].map(is_kept), [false, true, false, true, false]);
@@ -276,7 +281,7 @@ mod tests {
     fn directories_go_first() {
         let kept = Kept::new(2);
         for (dir, name) in [(1, "cpu.max"), (1, SELF), (2, "cpu.max"), (2, SELF), (3, SELF)] {
-            kept.put_at(0, dir, file(name));
+            kept.put_at(|| 0, dir, file(name));
         }
         let is_kept = |(dir, name)| kept.take(dir, name).is_some();
         let found = [(1, "cpu.max"), (1, SELF), (2, "cpu.max"), (2, SELF)].map(is_kept);

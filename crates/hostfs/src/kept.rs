@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The share of RLIMIT_NOFILE that kept descriptors may take, in percent: the rest is for
-/// connections, container registrations and files opened for a moment.
+/// The share of RLIMIT_NOFILE that kept descriptors may take, in percent: the rest is for triggers and
+/// container registrations.
 const SHARE: u64 = 75;
+/// So many fewer, for what every process has open and opens for a moment.
+const OTHERS: u64 = 64;
 /// For how many seconds a file must not have been read to be closed for another one.
 const REST: u64 = 60;
 
@@ -99,14 +101,15 @@ impl Kept {
     }
 
     /// Raises the soft limit on open files to the hard one where that is allowed, and keeps at most
-    /// three quarters of it.
+    /// three quarters of that.
     #[must_use]
     pub fn under_rlimit() -> Arc<Self> {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         // Refused only by a security module, and then the soft limit holds.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
         let allowed = getrlimit(Resource::Nofile).current.or(current).unwrap_or(1 << 20);
-        Self::new(usize::try_from(allowed.min(1 << 20) * SHARE / 100).unwrap_or(usize::MAX))
+        let limit = (allowed.min(1 << 20) * SHARE / 100).saturating_sub(OTHERS);
+        Self::new(usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
     /// What has been done so far.

@@ -90,6 +90,7 @@ pub(crate) fn worker_settings(
         histories: Some(runtime_dir::histories(&options.runtime_dir, mountpoint)),
         registrations: Some(runtime_dir::registrations(&options.runtime_dir, mountpoint)),
         blkio_accounting: options.blkio_accounting,
+        ..Upkeep::default()
     };
     let serve = ServeOptions {
         mountpoint: mountpoint.to_owned(),

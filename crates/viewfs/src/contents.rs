@@ -9,6 +9,7 @@ use container::registry::{Found, Registry, Target, Writer};
 use container::{Container, Identifier, Identity};
 use fuse::Errno;
 use hostfs::HostFs;
+use procfmt::units::Usec;
 use view::catalogue::{FilePolicy, PRESSURE, ProcFile, Sys, sys, sys_directory};
 use view::policy::{CpuNumbers, Policy};
 use view::{Cpus, Disks, Nodes};
@@ -36,6 +37,8 @@ pub struct Contents {
     decisions: Arc<Decisions>,
     /// Off: everybody gets the host's content.
     is_virtual: AtomicBool,
+    /// How long what was made is used again.
+    pub(crate) moment: Usec,
     /// Files of `/proc` that this kernel has.
     seen_on_host: RwLock<Vec<&'static str>>,
 }
@@ -63,6 +66,7 @@ struct Unstarted {
     linux32: Linux32,
     pressure: Option<HostPressure>,
     decisions: Arc<Decisions>,
+    moment: Usec,
 }
 
 /// Why there can be no view on this machine.
@@ -118,12 +122,13 @@ impl fmt::Debug for Opened {
 
 impl Unstarted {
     fn with(self, source: Source) -> Contents {
-        let Self { host, identifier, linux32, pressure, decisions } = self;
+        let Self { host, identifier, linux32, pressure, decisions, moment } = self;
         Contents {
             host,
             identifier,
             classes: Classes::new(),
-            callers: Callers::new(),
+            callers: Callers::new(moment),
+            moment,
             source,
             linux32,
             pressure,
@@ -170,6 +175,7 @@ impl Contents {
             pressure: has_pressure.then(HostPressure::mount).transpose()?,
             host,
             decisions,
+            moment: upkeep.moment(),
         };
         Ok(Opened { start, contents })
     }

@@ -113,7 +113,7 @@ impl Gather {
         let huge_page_pools = huge_page_pools(&host)?;
         let page_sizes = PageSizes::of_this_host(&host)?;
         let cpus = possible_cpus(&host)?;
-        let path = upkeep.histories.clone();
+        let (path, moment) = (upkeep.histories.clone(), upkeep.moment());
         Ok(Box::new(move || {
             let state = match histories {
                 Histories::Take => StateDir::open_or_log(path.as_deref(), &host),
@@ -131,9 +131,9 @@ impl Gather {
                 host,
                 decisions,
                 user_hz,
-                known_cpus: About::new(),
-                known_nodes: About::new(),
-                known_disks: About::new(),
+                known_cpus: About::new(moment),
+                known_nodes: About::new(moment),
+                known_disks: About::new(moment),
             })
         }))
     }

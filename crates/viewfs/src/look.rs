@@ -21,7 +21,7 @@ impl Contents {
     pub fn to_look(policy: Policy, upkeep: &Upkeep) -> Result<Self, StartError> {
         let registrations = upkeep.registrations.clone().filter(|dir| dir.is_dir());
         let histories = upkeep.histories.clone();
-        let upkeep = Upkeep { histories, registrations, blkio_accounting: false };
+        let upkeep = Upkeep { histories, registrations, ..Upkeep::default() };
         Self::open(policy, &upkeep, Histories::Look)?.start()
     }
 

@@ -6,10 +6,11 @@
 //! one exception: a limit that was changed, or a thread that was moved, within that millisecond still
 //! shows as before. As the kernel numbers threads in turn, none gets the number of another that fast.
 //!
-//! What is dear to make is used for longer: for twice the CPU time that it took, again counted from
-//! before. So no answer, however often it is asked for, costs more than half of a CPU. (The kernel's own
+//! Content that is dear to make is used for longer: for twice the CPU time that it took, again counted from
+//! before. So no file, however often it is read, costs more than half of a CPU. (The kernel's own
 //! `/proc/slabinfo` takes up to 25 ms where there are many caches.) Time that the maker was held up does
-//! not count, or a busy machine would show old answers.
+//! not count, or a busy machine would show old content. As it takes a system call to tell, that is only
+//! asked where the content before was long in the making.
 //!
 //! What readers see never goes back. An answer is noted only if its making began when the one before
 //! it was finished, for else it may be of an earlier moment: a maker may be held up. No lock is held
@@ -23,9 +24,11 @@ use procfmt::units::Usec;
 use crate::clocks::{monotonic, thread_cpu};
 use crate::handles::{Built, Content};
 
-/// How long an answer is used that is quickly made.
-const MOMENT: Usec = Usec(1000);
-/// The longest that any is used.
+/// How long an answer is used that is quickly made, unless told otherwise.
+pub(crate) const MOMENT: Usec = Usec(1000);
+/// What takes longer may be dear.
+const LONG: Usec = Usec(500);
+/// The longest that anything is used for being dear.
 const LONGEST: Usec = Usec(50_000);
 /// How many answers are remembered; each has one place, which it shares with others.
 const PLACES: usize = 512;
@@ -34,7 +37,10 @@ const MOST_BYTES: usize = 32 << 10;
 
 /// Answers by a number that is spread evenly.
 #[derive(Debug)]
-struct Recent<T>(Box<[Mutex<Option<Answer<T>>>]>);
+struct Recent<T> {
+    places: Box<[Mutex<Option<Answer<T>>>]>,
+    moment: Usec,
+}
 
 #[derive(Debug)]
 struct Answer<T> {
@@ -51,24 +57,21 @@ struct Answer<T> {
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     at: Usec,
-    cpu: Usec,
+    /// The CPU time that the thread had used then; `None`: the answer is not dear.
+    cpu: Option<Usec>,
 }
 
 impl Asked {
-    fn now(at: Usec) -> Self {
-        Self { at, cpu: thread_cpu() }
-    }
-
-    fn answered<T>(self, said: T) -> Answer<T> {
-        let spent = thread_cpu().0.saturating_sub(self.cpu.0);
-        let holds = spent.saturating_mul(2).clamp(MOMENT.0, LONGEST.0);
-        Answer { asked: self.at, given: monotonic(), holds: Usec(holds), said }
+    fn answered<T>(self, said: T, moment: Usec) -> Answer<T> {
+        let spent = |before: Usec| thread_cpu().0.saturating_sub(before.0);
+        let dear = self.cpu.map_or(0, |before| spent(before).saturating_mul(2).min(LONGEST.0));
+        Answer { asked: self.at, given: monotonic(), holds: Usec(dear.max(moment.0)), said }
     }
 }
 
 impl<T> Recent<T> {
-    fn new() -> Self {
-        Self((0..PLACES).map(|_| Mutex::new(None)).collect())
+    fn new(moment: Usec) -> Self {
+        Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), moment }
     }
 
     /// What `look` finds in a recent answer.
@@ -76,6 +79,13 @@ impl<T> Recent<T> {
         let place = self.place(number)?;
         let answer = place.as_ref()?;
         if now >= answer.asked + answer.holds { None } else { look(&answer.said) }
+    }
+
+    /// An answer begins to be made, for a place whose last one may have been dear.
+    fn ask(&self, number: u64, at: Usec) -> Asked {
+        let was_long = |answer: &Answer<T>| answer.given >= answer.asked + LONG;
+        let is_dear = self.place(number).is_some_and(|place| place.as_ref().is_some_and(was_long));
+        Asked { at, cpu: is_dear.then(thread_cpu) }
     }
 
     /// Remembers an answer, unless another one that has this place was given since it was asked.
@@ -91,7 +101,7 @@ impl<T> Recent<T> {
     }
 
     fn place(&self, number: u64) -> Option<MutexGuard<'_, Option<Answer<T>>>> {
-        let place = self.0.get(usize::try_from(number).unwrap_or(0) % PLACES)?;
+        let place = self.places.get(usize::try_from(number).unwrap_or(0) % PLACES)?;
         Some(place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -133,8 +143,8 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    pub(crate) fn new() -> Self {
-        Self { whose: Recent::new(), linux32: Recent::new() }
+    pub(crate) fn new(moment: Usec) -> Self {
+        Self { whose: Recent::new(moment), linux32: Recent::new(moment) }
     }
 
     /// Whether a thread gets the text for 32-bit programs; what `look` says, unless that was asked a
@@ -143,9 +153,9 @@ impl Callers {
         let now = monotonic();
         let known = self.linux32.get(tid.into(), now, |(of, is)| (*of == tid).then_some(*is));
         known.unwrap_or_else(|| {
-            let asked = Asked::now(now);
+            let asked = Asked { at: now, cpu: None };
             let is = look();
-            self.linux32.note(tid.into(), asked.answered((tid, is)));
+            self.linux32.note(tid.into(), asked.answered((tid, is), self.linux32.moment));
             is
         })
     }
@@ -162,10 +172,10 @@ impl Callers {
         if let Some(container) = known {
             return Ok(container);
         }
-        let asked = Asked::now(now);
+        let asked = Asked { at: now, cpu: None };
         let container = identify()?;
         let said = (tid, Who::new(container.as_ref()));
-        self.whose.note(tid.into(), asked.answered(said));
+        self.whose.note(tid.into(), asked.answered(said, self.whose.moment));
         Ok(container)
     }
 }
@@ -175,8 +185,8 @@ impl Callers {
 pub(crate) struct About<T>(Recent<(Weak<Container>, T)>);
 
 impl<T: Clone> About<T> {
-    pub(crate) fn new() -> Self {
-        Self(Recent::new())
+    pub(crate) fn new(moment: Usec) -> Self {
+        Self(Recent::new(moment))
     }
 
     /// What `find` finds, unless that was asked a moment ago.
@@ -191,9 +201,10 @@ impl<T: Clone> About<T> {
         if let Some(said) = known {
             return Ok(said);
         }
-        let asked = Asked::now(now);
+        let asked = Asked { at: now, cpu: None };
         let said = find()?;
-        self.0.note(number, asked.answered((Arc::downgrade(container), said.clone())));
+        let noted = (Arc::downgrade(container), said.clone());
+        self.0.note(number, asked.answered(noted, self.0.moment));
         Ok(said)
     }
 }
@@ -232,8 +243,8 @@ struct Kept {
 }
 
 impl Made {
-    pub(crate) fn new() -> Self {
-        Self(Recent::new())
+    pub(crate) fn new(moment: Usec) -> Self {
+        Self(Recent::new(moment))
     }
 
     /// The content; what `make` makes, unless it was made a moment ago.
@@ -252,12 +263,12 @@ impl Made {
         if let Some(built) = known {
             return Ok(built);
         }
-        let asked = Asked::now(now);
+        let asked = self.0.ask(which.number(), now);
         let Built { content, is_good } = make()?;
         if content.len() <= MOST_BYTES {
             let who = Who::new(container);
             let said = Kept { node, is_linux32, who, content: Arc::clone(&content), is_good };
-            self.0.note(which.number(), asked.answered(said));
+            self.0.note(which.number(), asked.answered(said, self.0.moment));
         }
         Ok(Built { content, is_good })
     }
@@ -274,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_answer_holds_for_a_moment() {
-        let recent = Recent::new();
+        let recent = Recent::new(MOMENT);
         let get = |number, now| recent.get(number, Usec(now), |answer| Some(*answer));
         assert_eq!(get(7, 0), None);
         note(&recent, 7, 5000, 'a');
@@ -286,21 +297,33 @@ mod tests {
 
     #[test]
     fn what_is_dear_holds_longer() {
-        let asked = Asked::now(monotonic());
-        assert_eq!(asked.answered(()).holds, MOMENT);
+        let asked = Asked { at: monotonic(), cpu: Some(thread_cpu()) };
+        assert_eq!(asked.answered((), MOMENT).holds, MOMENT);
         std::thread::sleep(std::time::Duration::from_millis(2));
-        assert!(asked.answered(()).holds < Usec(3000), "waiting costs nothing");
-        while thread_cpu() < asked.cpu + Usec(2000) {}
-        let dear = asked.answered(());
+        assert!(asked.answered((), MOMENT).holds < Usec(3000), "waiting costs nothing");
+        while thread_cpu() < asked.cpu.unwrap() + Usec(2000) {}
+        let dear = asked.answered((), MOMENT);
         assert!((Usec(4000)..=LONGEST).contains(&dear.holds), "{dear:?}");
-        let ages_ago = Asked { at: Usec(0), cpu: Usec(0) };
         while thread_cpu() < LONGEST {}
-        assert_eq!(ages_ago.answered(()).holds, LONGEST);
+        let ages_ago = Asked { at: Usec(0), cpu: Some(Usec(0)) };
+        assert_eq!(ages_ago.answered((), MOMENT).holds, LONGEST);
+        assert_eq!(Asked { cpu: None, ..ages_ago }.answered((), MOMENT).holds, MOMENT);
+    }
+
+    #[test]
+    fn cpu_time_is_asked_for_where_the_last_answer_took_long() {
+        let recent = Recent::new(MOMENT);
+        let asks = |given| {
+            *recent.place(7).unwrap() = None;
+            recent.note(7, Answer { asked: Usec(0), given: Usec(given), holds: MOMENT, said: 'a' });
+            recent.ask(7, Usec(9000)).cpu.is_some()
+        };
+        assert_eq!((recent.ask(7, Usec(0)).cpu, asks(499), asks(500)), (None, false, true));
     }
 
     #[test]
     fn what_is_seen_never_goes_back() {
-        let recent = Recent::new();
+        let recent = Recent::new(MOMENT);
         let get = |now| recent.get(7, Usec(now), |answer| Some(*answer));
         note(&recent, 7, 5500, 'n');
         // Asked before that one was given, and made who knows when.
@@ -316,7 +339,7 @@ mod tests {
     fn long_content_is_not_kept_in_memory() {
         let which = Which { node: 1, is_linux32: false, container: None };
         for (length, holders) in [(MOST_BYTES, 2), (MOST_BYTES + 1, 1)] {
-            let (made, content) = (Made::new(), Arc::new(vec![b'x'; length]));
+            let (made, content) = (Made::new(MOMENT), Arc::new(vec![b'x'; length]));
             let built = Built { content: Arc::clone(&content), is_good: true };
             drop(made.of(which, || Ok::<_, ()>(built)).unwrap());
             assert_eq!(Arc::strong_count(&content), holders);
@@ -325,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_shares_a_place_is_told_apart() {
-        let callers = Callers::new();
+        let callers = Callers::new(MOMENT);
         let places = u32::try_from(PLACES).unwrap();
         let mut asked = Vec::new();
         for tid in [3, 3 + places, 3] {
@@ -339,7 +362,7 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(asked, [3, 3 + places, 3]);
-        let made = Made::new();
+        let made = Made::new(MOMENT);
         let built = |text: &str| Built { content: Arc::new(text.into()), is_good: true };
         let which = |node| Which { node, is_linux32: false, container: None };
         let of = |node, text: &str| made.of(which(node), || Ok::<_, ()>(built(text))).unwrap();
@@ -350,14 +373,14 @@ mod tests {
 
     #[test]
     fn an_error_is_not_remembered() {
-        let callers = Callers::new();
+        let callers = Callers::new(MOMENT);
         assert_eq!(callers.of(1, || Err("gone")).unwrap_err(), "gone");
         assert!(callers.of(1, || Ok::<_, ()>(None)).is_ok());
     }
 
     #[test]
     fn each_thread_has_its_own_personality() {
-        let callers = Callers::new();
+        let callers = Callers::new(MOMENT);
         assert!(callers.is_linux32(1, || true));
         assert!(!callers.is_linux32(2, || false));
         assert!(!callers.is_linux32(1 + u32::try_from(PLACES).unwrap(), || false));

@@ -67,7 +67,7 @@ impl SharedTree {
         let (files, directories) = (Handles::new(), Handles::new());
         let nodes = Nodes::new(contents.has_pressure());
         let (places, resent) = (Places::new(HANDLES_EACH), Resent::default());
-        let made = Made::new();
+        let made = Made::new(contents.moment);
         let mut tree =
             Self { contents, keep, nodes, files, directories, places, made, resent, born };
         tree.resent = tree.adopt();

@@ -1,6 +1,11 @@
 //! What the daemon does beside answering reads.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use procfmt::units::Usec;
+
+use crate::recent::MOMENT;
 
 /// What the daemon does beside answering reads: nothing, unless told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,4 +21,13 @@ pub struct Upkeep {
     /// what stays is some work for the kernel with each request to the disk. cgroup v2 always
     /// counts.
     pub blkio_accounting: bool,
+    /// For how long what was found out or made is used again. `None`: a millisecond.
+    pub moment: Option<Duration>,
+}
+
+impl Upkeep {
+    pub(crate) fn moment(&self) -> Usec {
+        let usec = |moment: Duration| Usec(u64::try_from(moment.as_micros()).unwrap_or(u64::MAX));
+        self.moment.map_or(MOMENT, usec)
+    }
 }

@@ -137,6 +137,7 @@ fn hundreds_of_triggers_one_thread() {
     if nothing_but_errors(&daemon, "hundreds_of_triggers_one_thread") {
         return;
     }
+    // A thread of the start ends after some seconds.
     let threads = daemon.count("task");
     let cgroups: Vec<_> =
         (0..5).map(|index| TestCgroup::new(&format!("pressure-many-{index}"))).collect();
@@ -149,7 +150,7 @@ fn hundreds_of_triggers_one_thread() {
             assert_eq!(client.write(&last, TRIGGER), "ok");
         }
     }
-    assert_eq!(daemon.count("task"), threads, "320 triggers and not one thread more");
+    assert!(daemon.count("task") <= threads, "320 triggers and not one thread more");
     for client in &mut clients {
         assert_eq!(client.try_trigger("io", TRIGGER), "ENOSPC", "the 65th");
     }

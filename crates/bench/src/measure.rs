@@ -10,8 +10,8 @@ use crate::protocol::{Order, Report};
 use crate::report::{Comparison, Measure, Table};
 use crate::trees::{Others, Titled, Tree, Trees, unexpected};
 
-/// Longer than anything is remembered of a file: by us a millisecond, and by the kernel, of the
-/// container tree, two ticks of its clock.
+/// Longer than anything is remembered of a file: by us a millisecond (or twice what it took to
+/// make), and by the kernel, of the container tree, two ticks of its clock.
 const GAP: Duration = Duration::from_millis(25);
 
 const CLIENTS: [u32; 3] = [1, 2, 8];

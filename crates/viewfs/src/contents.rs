@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cgroup::{Controller, Layout};
+use cgroup::Layout;
 use container::registry::{Found, Registry, Target, Writer};
 use container::{Container, Identifier, Identity};
 use fuse::Errno;
@@ -21,6 +21,7 @@ use crate::gather::{Gather, GatherError, Histories, HostText, Start};
 use crate::linux32::{self, Linux32};
 use crate::pressure::HostPressure;
 use crate::recent::Callers;
+use crate::startup_log;
 use crate::upkeep::Upkeep;
 
 /// Who asks, and what they get to read.
@@ -157,9 +158,9 @@ impl Contents {
         let host = Arc::new(HostFs::mount()?);
         container::check_namespaces(&host)?;
         let layout = Arc::new(Layout::detect(&host)?);
-        log_missing_controllers(&layout);
-        log_unknown_lines(&host)?;
-        log_overrides(&policy);
+        startup_log::missing_controllers(&layout);
+        startup_log::unknown_lines(&host)?;
+        startup_log::overrides(&policy);
         let has_pressure = lists(&policy, PRESSURE, true) && host.proc.stat("pressure").is_ok();
         let identifier = Arc::new(Identifier::new(Arc::clone(&host), Arc::clone(&layout))?);
         let registry = upkeep.registrations.as_ref().map(Writer::open).transpose()?;
@@ -463,42 +464,4 @@ fn log_unclear(error: &container::Error) -> Errno {
 pub(crate) fn lists(policy: &Policy, name: &str, in_lxcfs: bool) -> bool {
     let wanted = in_lxcfs || !policy.lxcfs_files_only;
     wanted && policy.of_file(name) != FilePolicy::Absent
-}
-
-/// Without a controller nothing limits containers, so they see the host's numbers. Say so.
-fn log_missing_controllers(layout: &Layout) {
-    let needed = [
-        (Controller::Memory, "meminfo and swaps"),
-        (Controller::Cpu, "CPU quotas"),
-        (Controller::Cpuset, "CPU sets"),
-        (Controller::Cpuacct, "CPU time"),
-        (Controller::Io, "diskstats"),
-    ];
-    for (controller, what) in needed {
-        if layout.hierarchy_of(controller).is_none() {
-            let name = controller.v1_name();
-            tracing::warn!(
-                "this kernel has no {name} controller mounted or switched on: containers see the \
-                 host's {what}; see cgroup_enable= and cgroup_no_v1= of the kernel command line"
-            );
-        }
-    }
-}
-
-/// Nobody shall wonder why a file is not what the documents say.
-fn log_overrides(policy: &Policy) {
-    for (file, policy) in policy.files.iter() {
-        tracing::info!("{file} is {policy} for all containers, as configured");
-    }
-}
-
-/// Lines of a newer kernel are shown as 0, because they could tell about the host.
-fn log_unknown_lines(host: &HostFs) -> Result<(), hostfs::Error> {
-    let mut meminfo = Vec::new();
-    host.kept_proc.read("meminfo", &mut meminfo)?;
-    for line in view::render::meminfo::unknown_lines(&meminfo) {
-        let line = String::from_utf8_lossy(line);
-        tracing::info!(%line, "meminfo has a line that is not known; containers see it as 0");
-    }
-    Ok(())
 }

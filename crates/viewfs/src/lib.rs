@@ -30,6 +30,7 @@ mod pressure;
 mod recent;
 mod sampler;
 mod shared_tree;
+mod startup_log;
 mod store;
 mod sys;
 mod tasks;

@@ -4,7 +4,7 @@
 //! that changes its state runs to do so, and its cgroup is charged for it; one that waits for a CPU
 //! all the time shows in the pressure or in the throttled time. As long as none of these totals has
 //! moved, every task is in the state in which the last walk has found it. And where all slept, and no
-//! CPU time was used since, only that is asked.
+//! CPU time was used since, only that and their number are asked.
 //!
 //! On cgroup v1 the kernel counts tasks by state itself, for a tenth of the price. But it takes some
 //! uninterruptible sleeps for others (that of a parent in vfork(2)); so there is a walk whenever
@@ -54,8 +54,8 @@ impl Counted {
         self.activity.map_or(Usec::ZERO, |activity| activity.used)
     }
 
-    /// Whether everybody slept, and nobody has run since. Who gets a signal, is moved or frozen does
-    /// nothing before it runs, so that nothing else need be asked.
+    /// Whether everybody slept, and nobody has run since. Who gets a signal or is frozen does nothing
+    /// before it runs, so that nothing else need be asked; but somebody may have been moved here.
     fn sleeps_on(&self, time: &CpuTimeInput) -> bool {
         let was_asleep = self.sample.running == 0 && self.sample.blocked == 0;
         let is_same = |activity: Activity| {
@@ -83,6 +83,7 @@ pub(crate) fn count_tasks(
     let time = group.cpu_time()?;
     if let (Some(last), Some(time)) = (recent, &time)
         && last.sleeps_on(time)
+        && group.task_count()?.is_none_or(|total| total == last.sample.total)
     {
         return Ok(Counted { steps_since_walk: last.steps_since_walk + 1, ..*last });
     }
